@@ -1,0 +1,2 @@
+//! Images: recipes built from Debian packages, OCI image layouts, the layer applier, the store.
+//! Knows nothing of labs.

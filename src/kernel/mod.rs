@@ -1,0 +1,3 @@
+//! The only room with effects on the kernel. It knows nothing of labs.
+
+pub mod nft;

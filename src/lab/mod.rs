@@ -1,0 +1,12 @@
+//! The validated model. A value of these types cannot be invalid: the constructors are private to
+//! this room and [`validate`](validate::validate) is the only way from a file to a [`Lab`].
+
+mod model;
+mod names;
+pub mod validate;
+
+pub use model::{
+    Accept, Capture, CaptureScope, EngineChoice, HostSide, Interface, Lab, Method, Network, Node,
+    Protocol, Ready, ReadyKind, Restart, Scheduler, Server, Service, Volume,
+};
+pub use names::{IfName, LabName, Mac, NameError, NetworkName, NodeName, ServiceName};

@@ -1,0 +1,1 @@
+//! From `RawLab` to [`Lab`](super::Lab), collecting every problem on the way.

@@ -1,0 +1,1 @@
+//! Lab to an ordered list of steps; pure and deterministic.

@@ -1,0 +1,1 @@
+//! Events to people and programs: human text, JSON; progress bars live only here.
