@@ -1,0 +1,235 @@
+//! rtnetlink: one connection a namespace. The crates of the netlink family break in each 0.x, so
+//! nothing of them shows outside this module.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::link::{BridgeStpState, InfoData, InfoVeth, LinkAttribute};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
+use rtnetlink::{
+    Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
+use tokio::runtime::Runtime;
+
+use super::error::Context;
+use super::{Error, Result};
+
+/// The kernel's errno out of rtnetlink's error; its other variants are faults of the exchange
+/// itself.
+fn errno(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
+    }
+}
+
+/// A route netlink connection into one network namespace.
+#[derive(Debug)]
+pub(super) struct Connection {
+    handle: Handle,
+}
+
+impl Connection {
+    /// Connects to the network namespace that the calling thread is in; it stays connected to it.
+    pub(super) fn open(rt: &Runtime) -> Result<Self> {
+        let what = || "open a route netlink socket".to_owned();
+        let _guard = rt.enter();
+        let mut socket = TokioSocket::new(NETLINK_ROUTE).op(what)?;
+        socket.socket_mut().bind(&SocketAddr::new(0, 0)).op(what)?;
+        let (connection, handle, _) = rtnetlink::from_socket(socket);
+        rt.spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Index of a link; `None` if there is no such link.
+    pub(super) fn index(&self, rt: &Runtime, name: &str) -> Result<Option<u32>> {
+        let answer = rt.block_on(
+            self.handle
+                .link()
+                .get()
+                .match_name(name.to_owned())
+                .execute()
+                .try_next(),
+        );
+        match answer.map_err(errno) {
+            Ok(link) => Ok(link.map(|l| l.header.index)),
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            Err(e) => Err(Error::new(format!("look for interface {name}"), e)),
+        }
+    }
+
+    pub(super) fn add_bridge(&self, rt: &Runtime, name: &str, index: u32, mtu: u32) -> Result<()> {
+        let message = LinkBridge::new(name)
+            .index(index)
+            .mtu(mtu)
+            .stp_state(BridgeStpState::Disabled)
+            .mcast_snooping(false)
+            .up()
+            .build();
+        rt.block_on(self.handle.link().add(message).execute())
+            .map_err(errno)
+            .op(|| format!("add bridge {name}"))
+    }
+
+    /// A veth pair whose far end is a port of a bridge in this namespace, and up.
+    ///
+    /// The near end must not be set up in the same message: veth_open() would find it without a
+    /// peer (ENOTCONN), and undoing that costs an RCU grace period.
+    pub(super) fn add_veth(
+        &self,
+        rt: &Runtime,
+        near: &VethEnd<'_>,
+        port: &str,
+        bridge: u32,
+    ) -> Result<()> {
+        let mut peer = LinkUnspec::new_with_name(near.name)
+            .address(near.mac.to_vec())
+            .mtu(near.mtu)
+            .setns_by_fd(near.ns);
+        if let Some(index) = near.index {
+            peer = peer.index(index);
+        }
+        let message = LinkVeth::new(port, near.name)
+            .mtu(near.mtu)
+            .controller(bridge)
+            .up()
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+            .build();
+        rt.block_on(self.handle.link().add(message).execute())
+            .map_err(errno)
+            .op(|| format!("add a veth pair {} - {port}", near.name))
+    }
+
+    pub(super) fn set_alias(&self, rt: &Runtime, index: u32, alias: &str) -> Result<()> {
+        let message = LinkUnspec::new_with_index(index)
+            .append_extra_attribute(LinkAttribute::IfAlias(alias.to_owned()))
+            .build();
+        rt.block_on(self.handle.link().set(message).execute())
+            .map_err(errno)
+            .op(|| format!("mark interface {index} as {alias}"))
+    }
+
+    pub(super) fn set_up(&self, rt: &Runtime, name: &str, index: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        rt.block_on(self.handle.link().set(message).execute())
+            .map_err(errno)
+            .op(|| format!("set interface {name} up"))
+    }
+
+    pub(super) fn delete(&self, rt: &Runtime, name: &str, index: u32) -> Result<()> {
+        match rt
+            .block_on(self.handle.link().del(index).execute())
+            .map_err(errno)
+        {
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            other => other.op(|| format!("delete interface {name}")),
+        }
+    }
+
+    pub(super) fn add_address(
+        &self,
+        rt: &Runtime,
+        name: &str,
+        index: u32,
+        address: IpNet,
+    ) -> Result<()> {
+        let request =
+            self.handle.address().add(index, address.addr(), address.prefix_len());
+        rt.block_on(request.execute())
+            .map_err(errno)
+            .op(|| format!("add address {address} to {name}"))
+    }
+
+    pub(super) fn add_default_route(&self, rt: &Runtime, via: IpAddr) -> Result<()> {
+        let message = match via {
+            IpAddr::V4(via) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                .gateway(via)
+                .build(),
+            IpAddr::V6(via) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .gateway(via)
+                .build(),
+        };
+        rt.block_on(self.handle.route().add(message).execute())
+            .map_err(errno)
+            .op(|| format!("add a default route via {via}"))
+    }
+
+    /// Destinations of this namespace's routes (default routes left out) with their interface
+    /// indexes, both families, the local and broadcast ones left out.
+    pub(super) fn routes(&self, rt: &Runtime) -> Result<Vec<(IpNet, u32)>> {
+        let mut found = Vec::new();
+        for query in [
+            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
+        ] {
+            let routes: Vec<RouteMessage> = rt
+                .block_on(self.handle.route().get(query).execute().try_collect())
+                .map_err(errno)
+                .op(|| "list routes".into())?;
+            found.extend(routes.iter().filter_map(route_destination));
+        }
+        Ok(found)
+    }
+
+    /// Links whose alias is `alias`: (index, name).
+    pub(super) fn links_with_alias(&self, rt: &Runtime, alias: &str) -> Result<Vec<(u32, String)>> {
+        let links: Vec<_> = rt
+            .block_on(self.handle.link().get().execute().try_collect())
+            .map_err(errno)
+            .op(|| "list interfaces".into())?;
+        Ok(links
+            .iter()
+            .filter(|l: &&netlink_packet_route::link::LinkMessage| {
+                l.attributes
+                    .iter()
+                    .any(|a| matches!(a, LinkAttribute::IfAlias(x) if x == alias))
+            })
+            .map(|l| {
+                let name = l.attributes.iter().find_map(|a| match a {
+                    LinkAttribute::IfName(name) => Some(name.clone()),
+                    _ => None,
+                });
+                (l.header.index, name.unwrap_or_default())
+            })
+            .collect())
+    }
+}
+
+/// The near end of a veth pair as the kernel has to know it.
+#[derive(Debug)]
+pub(super) struct VethEnd<'a> {
+    pub(super) name: &'a str,
+    pub(super) index: Option<u32>,
+    pub(super) mac: [u8; 6],
+    pub(super) mtu: u32,
+    /// Borrowed for the call.
+    pub(super) ns: RawFd,
+}
+
+/// A unicast route's destination and output interface; `None` for default, local and others.
+fn route_destination(message: &RouteMessage) -> Option<(IpNet, u32)> {
+    const RT_TABLE_LOCAL: u8 = 255;
+    if message.header.table == RT_TABLE_LOCAL || message.header.destination_prefix_length == 0 {
+        return None;
+    }
+    let mut destination = None;
+    let mut oif = 0;
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(a)) => {
+                destination = Some(IpAddr::V4(*a))
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(a)) => {
+                destination = Some(IpAddr::V6(*a))
+            }
+            RouteAttribute::Oif(index) => oif = *index,
+            _ => {}
+        }
+    }
+    let net = IpNet::new(destination?, message.header.destination_prefix_length).ok()?;
+    Some((net, oif))
+}

@@ -1,0 +1,73 @@
+//! The recording double: it writes down what it is told, and can be made to fail at any call.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{BridgeSpec, Error, Kernel, Ns, Result, Sysctl, VethSpec, nft};
+
+/// A [`Kernel`] without effects.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// Each call in order, as one line of text.
+    pub calls: Vec<String>,
+    /// Number of the call, counted from 1, that fails with `EBUSY`.
+    pub fail_at: Option<usize>,
+}
+
+impl Recorder {
+    fn note(&mut self, call: String) -> Result<()> {
+        self.calls.push(call.clone());
+        if self.fail_at == Some(self.calls.len()) {
+            return Err(Error::new(call, nix::errno::Errno::EBUSY));
+        }
+        Ok(())
+    }
+}
+
+impl Kernel for Recorder {
+    fn add_netns(&mut self, ns: &Ns) -> Result<()> {
+        self.note(format!("add netns {ns}"))
+    }
+
+    fn set_sysctls(&mut self, ns: &Ns, values: &[Sysctl]) -> Result<()> {
+        values
+            .iter()
+            .try_for_each(|v| self.note(format!("{ns}: set {v}")))
+    }
+
+    fn add_bridge(&mut self, ns: &Ns, bridge: &BridgeSpec) -> Result<()> {
+        self.note(format!("{ns}: add bridge {}", bridge.name))
+    }
+
+    fn add_veth(&mut self, veth: &VethSpec) -> Result<()> {
+        self.note(format!(
+            "add veth {}:{} - {}:{} on {}",
+            veth.ns, veth.name, veth.switch, veth.port, veth.bridge
+        ))
+    }
+
+    fn disable_offloads(&mut self, ns: &Ns, link: &str) -> Result<()> {
+        self.note(format!("{ns}: offloads off on {link}"))
+    }
+
+    fn add_address(&mut self, ns: &Ns, link: &str, address: IpNet) -> Result<()> {
+        self.note(format!("{ns}: add address {address} to {link}"))
+    }
+
+    fn set_link_up(&mut self, ns: &Ns, link: &str) -> Result<()> {
+        self.note(format!("{ns}: set {link} up"))
+    }
+
+    fn add_default_route(&mut self, ns: &Ns, via: IpAddr) -> Result<()> {
+        self.note(format!("{ns}: add default route via {via}"))
+    }
+
+    fn delete_link(&mut self, ns: &Ns, link: &str) -> Result<()> {
+        self.note(format!("{ns}: delete {link}"))
+    }
+
+    fn apply_nft(&mut self, ns: &Ns, _: &nft::Ruleset) -> Result<()> {
+        self.note(format!("{ns}: apply nft ruleset"))
+    }
+}

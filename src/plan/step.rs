@@ -1,0 +1,177 @@
+//! One step of a plan.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::director::ServiceSpec;
+use crate::kernel::{BridgeSpec, Ns, Sysctl, VethSpec, nft};
+use crate::lab::EngineChoice;
+
+/// Name of the namespace that holds a lab's bridges. Node names have no `_`, so it is free.
+pub const SWITCH: &str = "_switch";
+
+/// One effect, or one thing to wait for.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+pub enum Step {
+    /// Make and pin a network namespace.
+    Netns {
+        /// Its name.
+        ns: Ns,
+    },
+    /// Set sysctls.
+    Sysctls {
+        /// Where.
+        ns: Ns,
+        /// What.
+        values: Vec<Sysctl>,
+    },
+    /// Make a bridge.
+    Bridge {
+        /// Where.
+        ns: Ns,
+        /// What.
+        bridge: BridgeSpec,
+    },
+    /// Make a veth pair.
+    Veth(VethSpec),
+    /// Turn checksum and segmentation offloads off.
+    Offloads {
+        /// Where.
+        ns: Ns,
+        /// On which link.
+        link: String,
+    },
+    /// Add an address.
+    Address {
+        /// Where.
+        ns: Ns,
+        /// To which link.
+        link: String,
+        /// With its prefix length.
+        address: IpNet,
+    },
+    /// Start all captures.
+    Capture {
+        /// On these interfaces.
+        interfaces: Vec<CaptureTarget>,
+    },
+    /// Set links up.
+    Up {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        link: String,
+    },
+    /// Add a default route.
+    Route {
+        /// Where.
+        ns: Ns,
+        /// The next hop.
+        via: IpAddr,
+    },
+    /// Make a realserver take packets for a VIP.
+    Accept {
+        /// The realserver's namespace.
+        ns: Ns,
+        /// Its rules.
+        ruleset: nft::Ruleset,
+    },
+    /// Program a director.
+    Director {
+        /// The director's namespace.
+        ns: Ns,
+        /// The engine that the file asks for.
+        engine: EngineChoice,
+        /// The services it balances.
+        services: Vec<ServiceSpec>,
+    },
+    /// Start a node's main process.
+    Start {
+        /// Which node.
+        node: String,
+    },
+    /// Wait until a node is ready.
+    Ready {
+        /// Which node.
+        node: String,
+        /// The probe in words.
+        probe: String,
+    },
+}
+
+/// An interface that is captured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CaptureTarget {
+    /// The node, which is its namespace's name too.
+    pub node: String,
+    /// The interface.
+    pub interface: String,
+}
+
+impl CaptureTarget {
+    /// Name of its file: `<node>_<if>.pcap`. Node names have no `_`, so it can be taken apart.
+    pub fn file_name(&self) -> String {
+        format!("{}_{}.pcap", self.node, self.interface)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Netns { ns } => write!(f, "{ns}: make network namespace"),
+            Self::Sysctls { ns, values } => {
+                write!(f, "{ns}: set")?;
+                values.iter().try_for_each(|v| write!(f, " {v}"))
+            }
+            Self::Bridge { ns, bridge } => {
+                write!(f, "{ns}: add bridge {} mtu {}", bridge.name, bridge.mtu)
+            }
+            Self::Veth(v) => write!(
+                f,
+                "{}: add veth {} mac {} mtu {}, port {} of bridge {} in {}",
+                v.ns,
+                v.name,
+                crate::lab::Mac::from(v.mac),
+                v.mtu,
+                v.port,
+                v.bridge,
+                v.switch
+            ),
+            Self::Offloads { ns, link } => {
+                write!(f, "{ns}: turn tx-checksum tso gso gro off on {link}")
+            }
+            Self::Address { ns, link, address } => {
+                write!(f, "{ns}: add address {address} to {link}")
+            }
+            Self::Capture { interfaces } => {
+                write!(f, "capture")?;
+                interfaces.iter().try_for_each(|i| write!(f, " {}:{}", i.node, i.interface))
+            }
+            Self::Up { ns, link } => write!(f, "{ns}: set {link} up"),
+            Self::Route { ns, via } => write!(f, "{ns}: add route default via {via}"),
+            Self::Accept { ns, ruleset } => {
+                write!(f, "{ns}: program nftables")?;
+                indented(f, &ruleset.to_string())
+            }
+            Self::Director { ns, engine, services } => {
+                let engine = match engine {
+                    EngineChoice::Auto => "ipvs if the kernel has it, else nft",
+                    EngineChoice::Ipvs => "ipvs",
+                    EngineChoice::Nft => "nft",
+                };
+                write!(f, "{ns}: program director, engine {engine}")?;
+                services.iter().try_for_each(|s| indented(f, &s.to_string()))
+            }
+            Self::Start { node } => write!(f, "{node}: start its main process"),
+            Self::Ready { node, probe } => write!(f, "{node}: wait for {probe}"),
+        }
+    }
+}
+
+fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.lines().try_for_each(|line| write!(f, "\n        {line}"))
+}
