@@ -1,1 +1,30 @@
-//! The one long-lived process of a lab, its control socket and its journal.
+//! The one long-lived process of a lab: it carries the plan out, owns captures and node inits, and
+//! answers on a control socket. `/run/nslab/<lab>/` holds its lock, state, journal, socket, logs and
+//! the pins of the lab's namespaces.
+
+mod apply;
+mod client;
+mod error;
+mod event;
+mod journal;
+mod launch;
+mod logs;
+mod nodes;
+mod protocol;
+mod ready;
+mod rundir;
+mod serve;
+mod teardown;
+
+pub use client::{Client, find_lab, running_labs};
+pub use error::Error;
+pub use event::{CaptureStats, Event};
+pub use launch::{Launch, NodeImage, Owner, up};
+pub use logs::tail;
+pub use protocol::{NodeStatus, Reply, Request, ServiceStatus, Status};
+pub use rundir::{RunDir, State};
+pub use serve::main as supervise;
+pub use teardown::down_without_supervisor;
+
+/// What a call of this room gives.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

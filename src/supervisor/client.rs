@@ -1,0 +1,103 @@
+//! The commands' side of the control socket, and how they find a lab.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::protocol::{Reply, Request};
+use super::{Error, Event, Result, RunDir};
+
+/// Names of all labs that have a folder, sorted.
+pub fn running_labs() -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(RunDir::base()) else { return Vec::new() };
+    let mut labs: Vec<String> = entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    labs.sort();
+    labs
+}
+
+/// The lab that was named, or the only one that is up.
+pub fn find_lab(name: Option<&str>) -> Result<RunDir> {
+    let mut labs = running_labs();
+    match name {
+        Some(name) if labs.iter().any(|l| l == name) => Ok(RunDir::of(name)),
+        Some(name) => Err(Error::NotUp { lab: name.to_owned(), running: labs }),
+        None if labs.len() > 1 => Err(Error::SeveralLabs(labs)),
+        None => labs.pop().map(|l| RunDir::of(&l)).ok_or(Error::NoLab),
+    }
+}
+
+/// A connection to a lab's supervisor.
+#[derive(Debug)]
+pub struct Client {
+    lab: String,
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`Error::SupervisorDied`] when nobody listens.
+    pub fn connect(dir: &RunDir) -> Result<Self> {
+        let stream = UnixStream::connect(dir.socket()).map_err(|e| match e.kind() {
+            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => {
+                Error::SupervisorDied { lab: dir.lab().to_owned() }
+            }
+            std::io::ErrorKind::PermissionDenied => Error::NeedsRoot("..."),
+            _ => Error::Talk { lab: dir.lab().to_owned(), source: e },
+        })?;
+        let this = Self { lab: dir.lab().to_owned(), stream: BufReader::new(stream) };
+        // Every request is answered at once but `down`, which reports as it goes.
+        this.stream
+            .get_ref()
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .map_err(|e| this.talk(e))?;
+        Ok(this)
+    }
+
+    fn talk(&self, source: std::io::Error) -> Error {
+        Error::Talk { lab: self.lab.clone(), source }
+    }
+
+    fn send(&mut self, request: &Request) -> Result<()> {
+        let mut line =
+            serde_json::to_vec(request).map_err(|e| self.talk(std::io::Error::other(e)))?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line).map_err(|e| self.talk(e))
+    }
+
+    fn receive(&mut self) -> Result<Option<Reply>> {
+        let mut line = String::new();
+        if self.stream.read_line(&mut line).map_err(|e| self.talk(e))? == 0 {
+            return Ok(None);
+        }
+        match serde_json::from_str(&line).map_err(|e| self.talk(std::io::Error::other(e)))? {
+            Reply::Error { message } => Err(Error::Refused(message)),
+            reply => Ok(Some(reply)),
+        }
+    }
+
+    /// Asks and gives the one answer.
+    pub fn ask(&mut self, request: &Request) -> Result<Reply> {
+        self.send(request)?;
+        self.receive()?.ok_or_else(|| Error::SupervisorDied { lab: self.lab.clone() })
+    }
+
+    /// Takes the lab down, handing on what is reported; gives what could not be undone.
+    pub fn down(&mut self, mut on_event: impl FnMut(&Event)) -> Result<Vec<String>> {
+        self.send(&Request::Down)?;
+        while let Some(reply) = self.receive()? {
+            if let Reply::Event { event } = reply {
+                on_event(&event);
+                if let Event::Down { errors, .. } = event {
+                    return Ok(errors);
+                }
+            }
+        }
+        Err(Error::SupervisorDied { lab: self.lab.clone() })
+    }
+}

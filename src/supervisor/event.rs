@@ -1,0 +1,99 @@
+//! What the supervisor tells while it works. Reporters turn it into text, progress bars or JSON.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::capture::Stats as CaptureStats;
+
+/// One thing that happened. As JSON: one object a line, the kind under `event`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// `done` of `total` steps of the plan are carried out.
+    Step {
+        /// Steps that are done.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
+    /// All namespaces, links, addresses and routes are there.
+    NetworkUp {
+        /// Nodes.
+        nodes: usize,
+        /// Their interfaces.
+        interfaces: usize,
+        /// Milliseconds since `up` began.
+        ms: u64,
+    },
+    /// Captures run.
+    Capturing {
+        /// On so many interfaces.
+        interfaces: usize,
+        /// Into this folder.
+        folder: PathBuf,
+    },
+    /// A director was programmed.
+    Director {
+        /// Its node.
+        node: String,
+        /// `ipvs` or `nft`.
+        engine: String,
+        /// Why this one.
+        reason: String,
+        /// Its services.
+        services: Vec<String>,
+    },
+    /// A node's main process was started.
+    Started {
+        /// Which node.
+        node: String,
+    },
+    /// A node's probe succeeded.
+    Ready {
+        /// Which node.
+        node: String,
+        /// Milliseconds since its process was started.
+        ms: u64,
+    },
+    /// A main process ended.
+    Exited {
+        /// Which node.
+        node: String,
+        /// How, in words.
+        how: String,
+        /// Milliseconds until it is started again, if it is.
+        restart_in_ms: Option<u64>,
+    },
+    /// Something that the user should know and that stops nothing.
+    Warning {
+        /// In words.
+        text: String,
+    },
+    /// The lab is up.
+    Up {
+        /// Its name.
+        lab: String,
+        /// Milliseconds since `up` began.
+        ms: u64,
+    },
+    /// `up` failed; everything is being undone.
+    Failed {
+        /// Why.
+        error: String,
+        /// The last lines that the guilty node printed.
+        log: Vec<String>,
+    },
+    /// Final counts of the captures.
+    Captured {
+        /// One an interface.
+        interfaces: Vec<CaptureStats>,
+    },
+    /// The lab is gone.
+    Down {
+        /// Its name.
+        lab: String,
+        /// What could not be undone.
+        errors: Vec<String>,
+    },
+}

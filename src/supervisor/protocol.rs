@@ -1,0 +1,105 @@
+//! The control protocol: one JSON object a line over the unix socket, a request and its replies.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{CaptureStats, Event};
+use crate::kernel::process::ProcessId;
+
+/// What a command asks of the supervisor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// The lab at a glance.
+    Status,
+    /// Counts of the captures.
+    Captures,
+    /// See to it that a node can be entered (its init may not have been needed so far).
+    Enter {
+        /// Which node.
+        node: String,
+    },
+    /// Take the lab down. Replies are events until [`Event::Down`].
+    Down,
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Captures`].
+    Captures {
+        /// One an interface.
+        interfaces: Vec<CaptureStats>,
+    },
+    /// To [`Request::Enter`]: the node's target file is there now.
+    Entered,
+    /// Something happened (during [`Request::Down`]).
+    Event {
+        /// What.
+        event: Event,
+    },
+    /// The request was refused.
+    Error {
+        /// Why.
+        message: String,
+    },
+}
+
+/// A lab at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub lab: String,
+    /// The lab file.
+    pub file: PathBuf,
+    /// The supervisor.
+    pub supervisor: ProcessId,
+    /// Seconds since `up` began.
+    pub uptime_s: u64,
+    /// Folder of the capture files.
+    pub exchange: PathBuf,
+    /// Its nodes, in the file's order.
+    pub nodes: Vec<NodeStatus>,
+    /// Its services.
+    pub services: Vec<ServiceStatus>,
+    /// Frames that captures lost so far.
+    pub dropped: u64,
+}
+
+/// A node at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// `up` (nothing to run), `starting`, `running`, `ready`, `restarting`, `exited`.
+    pub state: String,
+    /// Pid of its init on the host, if it has one.
+    pub pid: Option<i32>,
+    /// Its image, if it has one.
+    pub image: Option<String>,
+    /// `if=address/prefix` each.
+    pub addresses: Vec<String>,
+    /// How often its main process was started again.
+    pub restarts: u32,
+}
+
+/// A service at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// `vip:port/protocol`.
+    pub address: String,
+    /// Its director.
+    pub director: String,
+    /// `ipvs` or `nft`.
+    pub engine: String,
+    /// The scheduler.
+    pub scheduler: String,
+    /// `name weight` each.
+    pub servers: Vec<(String, u32)>,
+}
