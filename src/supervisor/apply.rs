@@ -1,0 +1,197 @@
+//! Carrying a plan out: each step in order, the journal before the deed, a word to whoever
+//! watches after it. What is made here is undone by `teardown` from the journal alone.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::error::Error;
+use super::journal::Undo;
+use super::Result;
+use crate::director::{self, Program, ServiceSpec};
+use crate::kernel::{Kernel, Ns};
+use crate::lab::EngineChoice;
+use crate::plan::{CaptureTarget, Plan, Step};
+
+/// What `apply` needs from the supervisor besides a kernel.
+pub(super) trait Host<K> {
+    /// Writes down what is about to be done.
+    fn journal(&mut self, undo: Undo) -> Result<()>;
+    /// Starts the captures.
+    fn capture(&mut self, kernel: &mut K, interfaces: &[CaptureTarget]) -> Result<()>;
+    /// Whether this kernel has IPVS.
+    fn has_ipvs(&mut self) -> bool;
+    /// A director has been programmed.
+    fn directed(&mut self, director: Directed);
+    /// `done` steps are carried out.
+    fn progress(&mut self, done: usize);
+}
+
+/// A director as it was programmed.
+#[derive(Debug, Clone)]
+pub(super) struct Directed {
+    pub(super) node: String,
+    pub(super) engine: &'static str,
+    pub(super) reason: String,
+    pub(super) services: Vec<ServiceSpec>,
+}
+
+/// Carries out everything of a plan but the node processes, which are the supervisor's own.
+///
+/// # Errors
+/// The first step that fails ends it, and so does `cancel`; undoing is the caller's.
+pub(super) fn network<K: Kernel>(
+    plan: &Plan,
+    kernel: &mut K,
+    host: &mut dyn Host<K>,
+    cancel: &AtomicBool,
+) -> Result<()> {
+    for (n, step) in plan.steps.iter().enumerate() {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        carry_out(step, kernel, host)?;
+        host.progress(n + 1);
+    }
+    Ok(())
+}
+
+fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> Result<()> {
+    match step {
+        Step::Netns { ns } => kernel.add_netns(ns)?,
+        Step::Sysctls { ns, values } => kernel.set_sysctls(ns, values)?,
+        Step::Bridge { ns, bridge } => kernel.add_bridge(ns, bridge)?,
+        Step::Veth(veth) => {
+            if let Some(mark) = &veth.mark {
+                host.journal(Undo::HostLinks { mark: mark.clone() })?;
+            }
+            kernel.add_veth(veth)?;
+        }
+        Step::Offloads { ns, link } => kernel.disable_offloads(ns, link)?,
+        Step::Address { ns, link, address } => kernel.add_address(ns, link, *address)?,
+        Step::Capture { interfaces } => host.capture(kernel, interfaces)?,
+        Step::Up { ns, link } => kernel.set_link_up(ns, link)?,
+        Step::Route { ns, via } => kernel.add_default_route(ns, *via)?,
+        Step::Accept { ns, ruleset } => kernel.apply_nft(ns, ruleset)?,
+        Step::Director { ns, engine, services } => {
+            let directed = direct(ns, *engine, services, kernel, host.has_ipvs())?;
+            host.directed(directed);
+        }
+        Step::Start { .. } | Step::Ready { .. } => {}
+    }
+    Ok(())
+}
+
+fn direct<K: Kernel>(
+    ns: &Ns,
+    choice: EngineChoice,
+    services: &[ServiceSpec],
+    kernel: &mut K,
+    has_ipvs: bool,
+) -> Result<Directed> {
+    let node = ns.to_string();
+    let failed = |source| Error::Director { node: node.clone(), source };
+    let choice = match choice {
+        EngineChoice::Auto => director::Choice::Auto,
+        EngineChoice::Ipvs => director::Choice::Ipvs,
+        EngineChoice::Nft => director::Choice::Nft,
+    };
+    let engine = director::choose(choice, has_ipvs, services).map_err(failed)?;
+    match engine.program(services).map_err(|e| failed(e.into()))? {
+        Program::Nft(ruleset) => kernel.apply_nft(ns, &ruleset)?,
+    }
+    let reason = match (choice, has_ipvs) {
+        (director::Choice::Auto, false) => "this kernel has no IPVS",
+        (director::Choice::Auto, true) => "this version of nslab has no engine for the kernel's IPVS yet",
+        _ => "the lab file asks for it",
+    };
+    Ok(Directed {
+        engine: engine.name(),
+        reason: reason.to_owned(),
+        services: services.to_vec(),
+        node,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Recorder;
+
+    #[derive(Default)]
+    struct Double {
+        notes: Vec<String>,
+    }
+
+    impl Host<Recorder> for Double {
+        fn journal(&mut self, undo: Undo) -> Result<()> {
+            self.notes.push(format!("{undo:?}"));
+            Ok(())
+        }
+        fn capture(&mut self, kernel: &mut Recorder, interfaces: &[CaptureTarget]) -> Result<()> {
+            kernel.calls.push(format!("capture {}", interfaces.len()));
+            Ok(())
+        }
+        fn has_ipvs(&mut self) -> bool {
+            false
+        }
+        fn directed(&mut self, directed: Directed) {
+            self.notes.push(format!("{} runs {}", directed.node, directed.engine));
+        }
+        fn progress(&mut self, _: usize) {}
+    }
+
+    fn plan() -> Plan {
+        let text = include_str!("../../labs/dsr.toml");
+        let lab = crate::lab::load("labs/dsr.toml".as_ref(), text).unwrap();
+        crate::plan::build(&lab)
+    }
+
+    fn position(calls: &[String], what: &str) -> usize {
+        calls.iter().position(|c| c == what).unwrap_or_else(|| panic!("no {what:?} in {calls:#?}"))
+    }
+
+    #[test]
+    fn captures_precede_links_and_addresses_precede_services() {
+        let (mut kernel, mut host) = (Recorder::default(), Double::default());
+        network(&plan(), &mut kernel, &mut host, &AtomicBool::new(false)).unwrap();
+        let calls = &kernel.calls;
+        let capture = position(calls, "capture 6");
+        for (n, call) in calls.iter().enumerate().filter(|(_, c)| c.ends_with(" up")) {
+            assert!(n > capture, "{call} before the captures");
+        }
+        let director = position(calls, "lb: apply nft ruleset");
+        assert!(position(calls, "lb: add address 172.28.128.3/24 to eth1") < director);
+        assert!(position(calls, "server1: apply nft ruleset") < director);
+        assert!(position(calls, "lb: set net.ipv4.conf.eth1.rp_filter=0") < director);
+        assert_eq!(
+            host.notes,
+            ["HostLinks { mark: \"nslab lab dsr\" }", "lb runs nft"],
+        );
+    }
+
+    #[test]
+    fn whatever_fails_the_host_link_is_in_the_journal_before_it_is_made() {
+        let mut whole = Recorder::default();
+        network(&plan(), &mut whole, &mut Double::default(), &AtomicBool::new(false)).unwrap();
+        let calls = whole.calls.iter().filter(|c| !c.starts_with("capture")).count();
+        for n in 1..=calls {
+            let (mut kernel, mut host) = (Recorder { fail_at: Some(n), ..Recorder::default() }, Double::default());
+            let failed = network(&plan(), &mut kernel, &mut host, &AtomicBool::new(false));
+            // The capture call takes a number of its own in the recorder without being able to fail.
+            if failed.is_ok() {
+                continue;
+            }
+            assert_eq!(kernel.calls.len(), n, "goes on after a failure");
+            let touched = kernel.calls.iter().any(|c| c.starts_with("add veth (host)"));
+            let noted = host.notes.iter().any(|n| n.starts_with("HostLinks"));
+            assert!(noted || !touched, "call {n}: host link made but not in the journal");
+        }
+    }
+
+    #[test]
+    fn cancelling_stops_before_the_next_step() {
+        let (mut kernel, mut host) = (Recorder::default(), Double::default());
+        let result = network(&plan(), &mut kernel, &mut host, &AtomicBool::new(true));
+        assert!(matches!(result, Err(Error::Interrupted)));
+        assert!(kernel.calls.is_empty());
+    }
+}

@@ -1,0 +1,256 @@
+//! The supervisor's nodes: what their inits are told, what became of them, and their end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::error::{Error, OnPath};
+use super::journal::{Journal, Undo};
+use super::launch::NodeImage;
+use super::logs::Log;
+use super::rundir::write_json;
+use super::{Result, RunDir};
+use crate::kernel::{netns, process::ProcessId};
+use crate::lab::{Lab, Node, Restart};
+use crate::node::{self, Bind, InitEvent, InitSpec, Process, RestartPolicy, Rootfs, Target};
+use crate::plan::hosts_file;
+
+/// A PATH for nodes that run on the host's own root.
+const HOST_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where a node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its network is there and nothing has to run.
+    Idle,
+    /// Its main process was started and its probe has not succeeded yet.
+    Starting,
+    /// Its main process runs, and it has no probe.
+    Running,
+    /// Its probe has succeeded.
+    Ready,
+    /// Its main process ended and will be started again.
+    Restarting,
+    /// Its main process ended for good.
+    Exited,
+}
+
+impl Phase {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "up",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Ready => "ready",
+            Self::Restarting => "restarting",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+/// A node as the supervisor keeps it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) phase: Phase,
+    pub(super) init: Option<Init>,
+    pub(super) restarts: u32,
+    pub(super) started: Instant,
+    pub(super) probed: bool,
+}
+
+/// A live init.
+#[derive(Debug)]
+pub(super) struct Init {
+    pub(super) pid: i32,
+    pidfd: Rc<OwnedFd>,
+}
+
+/// What a node's tasks tell the main loop.
+#[derive(Debug)]
+pub(super) struct Notice {
+    pub(super) node: String,
+    pub(super) what: What,
+}
+
+/// See [`Notice`].
+#[derive(Debug)]
+pub(super) enum What {
+    /// Its init said so.
+    Init(InitEvent),
+    /// Its init is gone.
+    Gone,
+    /// Its probe is through.
+    Probed(std::result::Result<(), String>),
+}
+
+/// Everything that starting inits needs.
+pub(super) struct Starter {
+    pub(super) dir: RunDir,
+    pub(super) scratch: std::path::PathBuf,
+    pub(super) base: std::path::PathBuf,
+    pub(super) images: BTreeMap<String, NodeImage>,
+    pub(super) notices: UnboundedSender<Notice>,
+}
+
+impl Starter {
+    /// Starts a node's init, and waits until its root filesystem stands and it can be entered.
+    /// Call it on the thread that lives as long as the supervisor: the init dies with its parent
+    /// thread (PR_SET_PDEATHSIG).
+    pub(super) async fn start(&self, lab: &Lab, node: &Node, journal: &mut Journal) -> Result<Init> {
+        let name = node.name().as_str();
+        let failed = |source| Error::Node { node: name.to_owned(), source };
+        let spec = self.spec(lab, node)?;
+        let ns = netns::open(&self.dir.pins().join(name))?;
+        let init = node::spawn(&spec, ns.as_fd()).map_err(failed)?;
+        let pid = init.pid.as_raw();
+        let id = ProcessId { pid, start_time: init.start_time };
+        journal.note(&Undo::Process { what: format!("init of {name}"), id })?;
+        let status = pipe::Receiver::from_owned_fd(init.status)
+            .on("watch", Path::new("the status pipe of a node"))?;
+        let output = pipe::Receiver::from_owned_fd(init.output)
+            .on("watch", Path::new("the output of a node"))?;
+        let pidfd = Rc::new(init.pidfd);
+        self.keep_log(name, output)?;
+        let mut status = BufReader::new(status).lines();
+        loop {
+            let line = status.next_line().await.on("read", Path::new("the status of a node"))?;
+            match line.as_deref().map(serde_json::from_str::<InitEvent>) {
+                Some(Ok(InitEvent::Up)) => break,
+                Some(Ok(InitEvent::Failed { message })) => {
+                    return Err(Error::NotReady { node: name.to_owned(), why: message });
+                }
+                Some(_) => {}
+                None => {
+                    let why = "its init died while it set up the root filesystem".to_owned();
+                    return Err(Error::NotReady { node: name.to_owned(), why });
+                }
+            }
+        }
+        let target = Target::new(&spec, name, pid, init.start_time);
+        write_json(&self.dir.target(name), &target)?;
+        let notices = self.notices.clone();
+        let node = name.to_owned();
+        tokio::task::spawn_local(async move {
+            while let Ok(Some(line)) = status.next_line().await {
+                if let Ok(event) = serde_json::from_str(&line) {
+                    let _ = notices.send(Notice { node: node.clone(), what: What::Init(event) });
+                }
+            }
+        });
+        self.watch_end(name, &pidfd)?;
+        Ok(Init { pid, pidfd })
+    }
+
+    /// Copies a main process' output into the node's log.
+    fn keep_log(&self, name: &str, mut output: pipe::Receiver) -> Result<()> {
+        let mut log = Log::open(&self.dir.log(name))?;
+        tokio::task::spawn_local(async move {
+            let mut chunk = vec![0; 16 << 10];
+            while let Ok(n @ 1..) = output.read(&mut chunk).await {
+                // A full /run must not stop the node: its output is lost then, not the node.
+                let _ = log.write(&chunk[..n]);
+            }
+        });
+        Ok(())
+    }
+
+    /// Reaps the init when it has ended, and tells.
+    fn watch_end(&self, name: &str, pidfd: &Rc<OwnedFd>) -> Result<()> {
+        let fd = pidfd.try_clone().on("duplicate", Path::new("a pidfd"))?;
+        let fd = AsyncFd::new(fd).on("watch", Path::new("a pidfd"))?;
+        let (notices, node) = (self.notices.clone(), name.to_owned());
+        tokio::task::spawn_local(async move {
+            let _ = fd.readable().await;
+            let _ = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(fd.get_ref().as_fd()),
+                rustix::process::WaitIdOptions::EXITED,
+            );
+            let _ = notices.send(Notice { node, what: What::Gone });
+        });
+        Ok(())
+    }
+
+    fn spec(&self, lab: &Lab, node: &Node) -> Result<InitSpec> {
+        let name = node.name().as_str();
+        let image = node.image().and_then(|i| self.images.get(i));
+        let rootfs = match image {
+            None => Rootfs::Host,
+            Some(image) => {
+                let own = self.scratch.join(lab.name().as_str()).join(name);
+                let target = self.dir.path().join("rootfs").join(name);
+                let (upper, work) = (own.join("upper"), own.join("work"));
+                for dir in [&upper, &work, &target] {
+                    fs::create_dir_all(dir).on("create", dir)?;
+                }
+                Rootfs::Overlay { lower: image.layers.clone(), upper, work, target }
+            }
+        };
+        let mut env: BTreeMap<String, String> = BTreeMap::new();
+        env.insert("PATH".into(), HOST_PATH.into());
+        env.extend(image.iter().flat_map(|i| i.env.iter().cloned()));
+        env.extend(node.env().clone());
+        let argv = node.command().cloned().or_else(|| image.map(|i| i.argv.clone()));
+        let binds = node
+            .volumes()
+            .iter()
+            .map(|v| Bind {
+                source: self.base.join(v.source()),
+                target: v.target().clone(),
+                read_only: v.read_only(),
+            })
+            .collect();
+        let mut capabilities: Vec<String> =
+            node::DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect();
+        capabilities.extend(node.cap_add().iter().cloned());
+        capabilities.dedup();
+        Ok(InitSpec {
+            hostname: name.to_owned(),
+            rootfs,
+            hosts: hosts_file(lab, node),
+            binds,
+            env: env.into_iter().collect(),
+            user: image.map(|i| i.user.clone()).unwrap_or_default(),
+            cwd: image.map(|i| i.workdir.clone()).unwrap_or_default(),
+            capabilities,
+            process: argv.map(|argv| Process { argv, restart: restart(node.restart()) }),
+            ..InitSpec::default()
+        })
+    }
+}
+
+fn restart(policy: Restart) -> RestartPolicy {
+    match policy {
+        Restart::No => RestartPolicy::No,
+        Restart::OnFailure => RestartPolicy::OnFailure,
+        Restart::Always => RestartPolicy::Always,
+    }
+}
+
+/// Ends inits: SIGTERM to all at once, which each hands to its main process; SIGKILL to those that
+/// are still there after `grace`. The kernel takes everything in a node with its init.
+pub(super) async fn stop(inits: &[Init], grace: Duration) {
+    use rustix::process::{Signal, pidfd_send_signal};
+    for init in inits {
+        let _ = pidfd_send_signal(&*init.pidfd, Signal::TERM);
+    }
+    let deadline = tokio::time::Instant::now() + grace;
+    for init in inits {
+        if !ended(init, deadline).await {
+            let _ = pidfd_send_signal(&*init.pidfd, Signal::KILL);
+            let _ = ended(init, tokio::time::Instant::now() + Duration::from_secs(5)).await;
+        }
+    }
+}
+
+async fn ended(init: &Init, deadline: tokio::time::Instant) -> bool {
+    let Ok(fd) = init.pidfd.try_clone().and_then(AsyncFd::new) else { return false };
+    tokio::time::timeout_at(deadline, fd.readable()).await.is_ok()
+}
