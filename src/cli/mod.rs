@@ -1,6 +1,147 @@
-//! The command line: clap structs, one file a command.
+//! The command line: clap structs, one file a command. Nothing here calls the kernel.
+
+mod capture;
+mod check;
+mod down;
+mod exec;
+mod image;
+mod lab_file;
+mod logs;
+mod plan;
+mod ps;
+mod up;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Network-namespace labs with real load balancing and every packet on record.
+#[derive(Debug, Parser)]
+#[command(name = "nslab", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "\
+Exit codes: 0 done; 1 the lab or a check failed; 2 usage or lab file; `exec` and `shell` give the
+command's own code, 125 when nslab itself failed, 126 and 127 as a shell does.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring a lab up
+    Up(up::Args),
+    /// Take a lab down, and leave nothing
+    Down(down::Args),
+    /// Show labs, their nodes and services
+    Ps(ps::Args),
+    /// Run a command in a node
+    Exec(exec::Args),
+    /// Open a shell in a node
+    Shell(exec::ShellArgs),
+    /// Show what a node's main process printed
+    Logs(logs::Args),
+    /// List captures: interface, packets, bytes, drops, file
+    Capture(capture::Args),
+    /// Check a lab file (no root needed)
+    Check(check::Args),
+    /// Print what `up` would do, step by step (no root needed)
+    Plan(plan::Args),
+    /// Build, list and remove images
+    Image(image::ImageArgs),
+}
+
+/// Which lab a command is about.
+#[derive(Debug, clap::Args)]
+struct LabArg {
+    /// The lab's name; may be left out while only one lab is up
+    #[arg(short, long, value_name = "LAB")]
+    lab: Option<String>,
+}
+
+/// A failed command: what is printed and the exit code.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// The lab or a check failed.
+    fn lab(message: impl std::fmt::Display) -> Self {
+        Self { code: 1, message: format!("error: {message}") }
+    }
+
+    /// The command line or the lab file is wrong. `message` is complete.
+    fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, message: message.into() }
+    }
+
+    /// A failure that has been printed already.
+    fn silent(code: u8) -> Self {
+        Self { code, message: String::new() }
+    }
+}
+
+macro_rules! lab_failure {
+    ($($error:ty),*) => { $(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::lab(error)
+            }
+        }
+    )* };
+}
+lab_failure!(crate::supervisor::Error, crate::image::Error);
 
 /// Runs the command line.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Up(args) => up::run(&args),
+        Command::Down(args) => down::run(&args),
+        Command::Ps(args) => ps::run(&args),
+        Command::Exec(args) => return exec::run(args),
+        Command::Shell(args) => return exec::shell(args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Capture(args) => capture::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Image(args) => image::run(args).map_err(Failure::from),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("{}", failure.message.trim_end());
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Prints to standard output; a reader that went away (`| head`) is not an error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::lab(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::lab)?;
+    print(&format!("{text}\n"))
+}
+
+/// Ends early, and says so, where a command cannot work without root.
+fn need_root(command: &'static str) -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Failure::from(crate::supervisor::Error::NeedsRoot(command)))
+    }
 }

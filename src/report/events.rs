@@ -1,0 +1,141 @@
+//! Lab events as lines, as a progress bar on a terminal, or as JSON.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::supervisor::Event;
+
+/// Consumes events.
+#[derive(Debug)]
+pub struct Reporter {
+    how: How,
+    failed: bool,
+}
+
+#[derive(Debug)]
+enum How {
+    /// One JSON object a line on standard output.
+    Json,
+    /// Lines on standard error.
+    Plain,
+    /// Lines above a bar that goes away, on standard error.
+    Bar(ProgressBar),
+}
+
+impl Reporter {
+    /// For standard error as it is, or JSON on standard output.
+    pub fn new(json: bool) -> Self {
+        let how = if json {
+            How::Json
+        } else if std::io::stderr().is_terminal() {
+            let bar = ProgressBar::new(0);
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_bar} {pos}/{len} steps") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            How::Bar(bar)
+        } else {
+            How::Plain
+        };
+        Self { how, failed: false }
+    }
+
+    /// Shows one event.
+    pub fn event(&mut self, event: &Event) {
+        self.failed |= matches!(event, Event::Failed { .. });
+        match &self.how {
+            How::Json => {
+                if let Ok(mut line) = serde_json::to_vec(event) {
+                    line.push(b'\n');
+                    let _ = std::io::stdout().write_all(&line);
+                }
+            }
+            How::Plain => {
+                if let Some(text) = words(event) {
+                    eprintln!("{text}");
+                }
+            }
+            How::Bar(bar) => {
+                if let Event::Step { done, total } = event {
+                    bar.set_length(*total as u64);
+                    bar.set_position(*done as u64);
+                }
+                if let Some(text) = words(event) {
+                    bar.println(text);
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        if let How::Bar(bar) = &self.how {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Whether a failure was shown.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+}
+
+/// An event for people; `None` for what only a bar shows.
+fn words(event: &Event) -> Option<String> {
+    let s = |n: usize| if n == 1 { "" } else { "s" };
+    Some(match event {
+        Event::Step { .. } => return None,
+        Event::NetworkUp { nodes, interfaces, ms } => {
+            format!("network: {nodes} node{}, {interfaces} interface{} ({ms} ms)", s(*nodes), s(*interfaces))
+        }
+        Event::Capturing { interfaces, folder } => {
+            format!("capturing {interfaces} interface{} into {}", s(*interfaces), folder.display())
+        }
+        Event::Director { node, engine, reason, services } => {
+            format!("director {node}: engine {engine} ({reason}), serving {}", services.join(", "))
+        }
+        Event::Started { node } => format!("{node}: started"),
+        Event::Ready { node, ms } => format!("{node}: ready ({ms} ms)"),
+        Event::Exited { node, how, restart_in_ms: Some(ms) } => {
+            format!("{node}: main process {how}; starting it again in {ms} ms")
+        }
+        Event::Exited { node, how, restart_in_ms: None } => format!("{node}: main process {how}"),
+        Event::Warning { text } => format!("warning: {text}"),
+        Event::Up { lab, ms } => format!("lab {lab} is up ({ms} ms)"),
+        Event::Failed { error, log } if log.is_empty() => format!("error: {error}"),
+        Event::Failed { error, log } => {
+            let mut text = format!("error: {error}\nits last output:");
+            for line in log {
+                text.push_str("\n  | ");
+                text.push_str(line);
+            }
+            text
+        }
+        Event::Captured { interfaces } => {
+            let packets: u64 = interfaces.iter().map(|i| i.packets).sum();
+            let mut text = format!("captured {packets} frames on {} interface{}", interfaces.len(), s(interfaces.len()));
+            for i in interfaces.iter().filter(|i| i.dropped > 0) {
+                text.push_str(&format!(
+                    "\nwarning: {}:{} lost {} frames; its file is not complete",
+                    i.node, i.interface, i.dropped
+                ));
+            }
+            for i in interfaces {
+                if let Some(error) = &i.error {
+                    text.push_str(&format!("\nwarning: {}:{}: {error}", i.node, i.interface));
+                }
+            }
+            text
+        }
+        Event::Down { lab, errors } if errors.is_empty() => format!("lab {lab} is down"),
+        Event::Down { lab, errors } => {
+            let mut text = format!("error: lab {lab} is not wholly removed; `nslab down {lab}` tries again");
+            for e in errors {
+                text.push_str(&format!("\n  {e}"));
+            }
+            text
+        }
+    })
+}
