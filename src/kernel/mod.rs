@@ -125,7 +125,7 @@ pub struct VethSpec {
     pub mtu: u32,
     /// Namespace of the far end.
     pub switch: Ns,
-    /// Name of the far end; it is made up.
+    /// Name of the far end.
     pub port: String,
     /// The bridge that the far end is a port of.
     pub bridge: String,
@@ -142,7 +142,7 @@ pub trait Kernel {
     fn set_sysctls(&mut self, ns: &Ns, values: &[Sysctl]) -> Result<()>;
     /// Makes a bridge and sets it up.
     fn add_bridge(&mut self, ns: &Ns, bridge: &BridgeSpec) -> Result<()>;
-    /// Makes a veth pair; the near end stays down.
+    /// Makes a veth pair; both ends stay down.
     fn add_veth(&mut self, veth: &VethSpec) -> Result<()>;
     /// Turns tx-checksum, TSO, GSO and GRO off, so that captures look like a wire.
     fn disable_offloads(&mut self, ns: &Ns, link: &str) -> Result<()>;

@@ -75,7 +75,7 @@ impl Connection {
             .op(|| format!("add bridge {name}"))
     }
 
-    /// A veth pair whose far end is a port of a bridge in this namespace, and up.
+    /// A veth pair whose far end is a port of a bridge in this namespace; both ends are down.
     ///
     /// The near end must not be set up in the same message: veth_open() would find it without a
     /// peer (ENOTCONN), and undoing that costs an RCU grace period.
@@ -96,7 +96,6 @@ impl Connection {
         let message = LinkVeth::new(port, near.name)
             .mtu(near.mtu)
             .controller(bridge)
-            .up()
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
             .build();
         rt.block_on(self.handle.link().add(message).execute())

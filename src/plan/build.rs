@@ -10,7 +10,7 @@ use crate::director::{self, Device, ServerSpec, ServiceSpec};
 use crate::kernel::{BridgeSpec, Ns, Sysctl, VethSpec};
 use crate::lab::{Accept, EngineChoice, Interface, Lab, Node, Protocol, ReadyKind, Service};
 
-/// The kernel's highest MTU for a bridge and a veth device is 65535.
+/// Bytes of an interface name without its closing zero (IFNAMSIZ - 1).
 const IFNAME_MAX: usize = 15;
 
 /// Makes the plan of a lab.
@@ -46,6 +46,7 @@ pub fn build(lab: &Lab) -> Plan {
         }));
     }
     configure_links(lab, &roles, &mut steps);
+    set_up(lab, &mut steps);
     let interfaces: Vec<_> = interfaces(lab)
         .filter(|(node, interface, _)| lab.capture().wants(node.name(), interface.name()))
         .map(|(node, interface, _)| CaptureTarget {
@@ -56,7 +57,7 @@ pub fn build(lab: &Lab) -> Plan {
     if !interfaces.is_empty() {
         steps.push(Step::Capture { interfaces });
     }
-    bring_up(lab, &mut steps);
+    connect(lab, &names, &mut steps);
     host_side(lab, &names, &mut steps);
     accept_and_direct(lab, &mut steps);
     for node in lab.nodes().iter().filter(|n| n.has_process()) {
@@ -108,15 +109,27 @@ fn configure_links(lab: &Lab, roles: &Roles, steps: &mut Vec<Step>) {
     }
 }
 
-fn bring_up(lab: &Lab, steps: &mut Vec<Step>) {
+/// Up, but without a carrier: each link's other end, the bridge's port, is still down. Nothing can
+/// pass, and libpcap, which refuses links that are down, can open them.
+fn set_up(lab: &Lab, steps: &mut Vec<Step>) {
     for node in lab.nodes() {
         let ns = Ns::named(node.name().as_str());
         steps.push(Step::Up { ns: ns.clone(), link: "lo".to_owned() });
         for interface in node.interfaces() {
             steps.push(Step::Up { ns: ns.clone(), link: interface.name().to_string() });
         }
+    }
+}
+
+/// The ports come up: from here on frames pass.
+fn connect(lab: &Lab, names: &SwitchNames, steps: &mut Vec<Step>) {
+    for (node, interface, _) in interfaces(lab) {
+        let link = names.port(node.name().as_str(), interface.name().as_str());
+        steps.push(Step::Up { ns: Ns::named(SWITCH), link });
+    }
+    for node in lab.nodes() {
         if let Some(via) = node.gateway() {
-            steps.push(Step::Route { ns, via });
+            steps.push(Step::Route { ns: Ns::named(node.name().as_str()), via });
         }
     }
 }
@@ -146,6 +159,8 @@ fn host_side(lab: &Lab, names: &SwitchNames, steps: &mut Vec<Step>) {
         let address = host.address();
         steps.push(Step::Address { ns: Ns::Host, link: link.clone(), address });
         steps.push(Step::Up { ns: Ns::Host, link });
+        let link = names.port("host", network.name().as_str());
+        steps.push(Step::Up { ns: Ns::named(SWITCH), link });
     }
 }
 

@@ -4,7 +4,7 @@
 //! The order is the point of this room. It sees to it that
 //! - sysctls of a namespace are set before it has any link, and again on each link while that is
 //!   still down;
-//! - captures run before the first link comes up;
+//! - captures run before the first link has a carrier (its bridge port comes up after them);
 //! - addresses and acceptance rules are there before services;
 //! - node processes start when their network is complete.
 
