@@ -148,7 +148,7 @@ while IFS= read -r -d '' elf; do
   "$loader" --inhibit-cache --library-path "$libpath" --list "$elf"
 done < <(wanted) > "$work/needed" || die "$(grep -F 'not found' "$work/needed" || cat "$work/needed")"
 if grep -F 'not found' "$work/needed"; then die "the packages lack these libraries"; fi
-sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' "$work/needed" | LC_ALL=C sort -u | while read -r so; do
+sed -n 's/.* => \(\/.*\) (0x[0-9a-f]*)$/\1/p' "$work/needed" | LC_ALL=C sort -u | while read -r so; do
   case $so in "$root"/* | */ld-linux*) ;; *) cp -L "$so" "$root/usr/lib/$multiarch/" ;; esac
 done
 # What libc loads by name only.
