@@ -96,6 +96,8 @@ macro_rules! lab_failure {
 }
 lab_failure!(crate::supervisor::Error, crate::image::Error);
 
+pub mod image;
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
@@ -108,7 +110,7 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
-        Command::Image(args) => image::run(args).map_err(Failure::from),
+        Command::Image(args) => image::run(&args).map_err(Failure::from),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, Result, lab_file};
 use crate::image::{Image, Store};
 use crate::lab::Lab;
-use crate::report::{ImageReporter, Reporter};
+use crate::report::{Reporter, progress::ImageProgress};
 use crate::supervisor::{self, Launch, NodeImage, Owner, RunDir};
 
 /// Arguments of `nslab up`.
@@ -78,9 +78,9 @@ fn images(lab: &Lab, file: &Path, json: bool) -> Result<BTreeMap<String, NodeIma
             Some(store) => store,
             None => store.insert(Store::open(&Store::default_root())?),
         };
-        let mut reporter = ImageReporter::new(reference, json);
-        let image = store.resolve(reference, &search, &mut |p| reporter.progress(&p))?;
-        reporter.finish();
+        let mut shown = if json { ImageProgress::plain() } else { ImageProgress::new() };
+        let image = store.resolve(reference, &search, &mut |event| shown.event(event))?;
+        drop(shown);
         images.insert(reference.clone(), node_image(image));
     }
     Ok(images)

@@ -1,0 +1,185 @@
+//! What can go wrong in this room.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of the image room: what was tried, on what, why it failed and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A call on a file failed.
+    #[error("could not {doing} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as an infinitive: `open`, `create folder`.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A reference that means nothing, or something that nslab cannot take yet.
+    #[error("image `{reference}`: {why}")]
+    Reference {
+        /// The reference as written.
+        reference: String,
+        /// Why it was refused, and what would be taken.
+        why: String,
+    },
+    /// `image.toml` is wrong.
+    #[error("recipe {}: {why}", path.display())]
+    Recipe {
+        /// The recipe's folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A program that building needs is not there.
+    #[error(
+        "building image `{recipe}` needs `{tool}`, which is not there; install package {package}"
+    )]
+    Tool {
+        /// The recipe's name.
+        recipe: String,
+        /// The program.
+        tool: &'static str,
+        /// The Debian and Ubuntu package that has it.
+        package: &'static str,
+    },
+    /// The distribution has no such package.
+    #[error(
+        "no package {} for image `{recipe}` in this distribution; recipes are for Debian 12 and \
+         Ubuntu 24.04 (there with the component `universe`)",
+        packages.join(" and no ")
+    )]
+    Packages {
+        /// The recipe's name.
+        recipe: String,
+        /// What was looked for, with alternatives.
+        packages: Vec<String>,
+    },
+    /// apt-get or apt-cache failed.
+    #[error("`{command}` failed ({status}):\n{output}")]
+    Apt {
+        /// The command without its options.
+        command: String,
+        /// Its exit status.
+        status: String,
+        /// The end of what it wrote.
+        output: String,
+    },
+    /// The build may not make namespaces.
+    #[error("building image `{recipe}` needs namespaces, and `unshare` failed: {why}; {help}")]
+    Namespaces {
+        /// The recipe's name.
+        recipe: String,
+        /// What unshare said.
+        why: String,
+        /// The way out.
+        help: String,
+    },
+    /// The recipe's script failed.
+    #[error("the build script of image `{recipe}` failed ({status}); its last lines:\n{tail}")]
+    Build {
+        /// The recipe's name.
+        recipe: String,
+        /// Its exit status.
+        status: String,
+        /// The end of what it wrote.
+        tail: String,
+    },
+    /// An OCI image layout is not what the specification says.
+    #[error("OCI image layout {}: {why}", path.display())]
+    Layout {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Content is not what its digest says.
+    #[error("{what} is damaged: its digest is {got}, not {want}")]
+    Digest {
+        /// Which content.
+        what: String,
+        /// The digest that it should have.
+        want: String,
+        /// The digest that it has.
+        got: String,
+    },
+    /// A layer holds something that must not be unpacked.
+    #[error("layer {digest}: {source}")]
+    Layer {
+        /// The layer's digest.
+        digest: String,
+        /// What is wrong, and in which entry.
+        source: LayerError,
+    },
+    /// The store has no such image.
+    #[error("no image `{name}` in {}; `nslab image list` shows what is there", store.display())]
+    NotInStore {
+        /// The name.
+        name: String,
+        /// The store's folder.
+        store: PathBuf,
+    },
+    /// A mounted root filesystem uses the image.
+    #[error("image `{name}` is in use by process {pid}; `nslab down` its lab first")]
+    InUse {
+        /// The name.
+        name: String,
+        /// A process that has it mounted.
+        pid: u32,
+    },
+}
+
+/// Why a layer cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerError {
+    /// The tar stream itself is broken.
+    #[error("bad tar stream: {0}")]
+    Tar(String),
+    /// Reading the blob failed (also: damaged gzip).
+    #[error("could not read it: {0}")]
+    Read(#[source] io::Error),
+    /// An entry is refused.
+    #[error("entry `{entry}` is refused: {why}")]
+    Refused {
+        /// The entry's name.
+        entry: String,
+        /// Why.
+        why: String,
+    },
+    /// A call for an entry failed.
+    #[error("could not {doing} `{entry}`: {source}")]
+    Entry {
+        /// What was tried.
+        doing: &'static str,
+        /// The entry's name.
+        entry: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// It is larger than allowed.
+    #[error("more than {limit} {what}: refused as a bomb")]
+    Limit {
+        /// What is counted.
+        what: &'static str,
+        /// How many are allowed.
+        limit: u64,
+    },
+}
+
+/// Turns an [`io::Error`] into [`Error::Io`].
+pub(super) trait IoContext<T> {
+    fn on(self, doing: &'static str, path: &Path) -> Result<T, Error>;
+}
+
+impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
+    fn on(self, doing: &'static str, path: &Path) -> Result<T, Error> {
+        self.map_err(|e| Error::Io {
+            doing,
+            path: path.to_owned(),
+            source: e.into(),
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! Small things that the standard library has no function for.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::error::{Error, IoContext};
+
+/// Writes a file so that a reader sees the old or the new content, also after a crash.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut temp = tempfile::NamedTempFile::new_in(dir)?;
+    temp.write_all(content)?;
+    temp.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
+    temp.as_file().sync_all()?;
+    temp.persist(path)?;
+    Ok(())
+}
+
+/// Takes an exclusive flock(2) on `path`, which stays when it is released; `waits` is called once
+/// if another process has it. The kernel releases it however the process ends.
+pub(super) fn lock(path: &Path, waits: impl FnOnce()) -> Result<File, Error> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .on("open lock", path)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(fs::TryLockError::WouldBlock) => waits(),
+        Err(fs::TryLockError::Error(e)) => return Err(e).on("lock", path),
+    }
+    file.lock().on("lock", path)?;
+    Ok(file)
+}
+
+/// Removes a tree, also one whose folders forbid their owner to write; nothing there is fine.
+pub(super) fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path);
+            fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+    .or_else(|e| {
+        if e.kind() == io::ErrorKind::NotFound {
+            Ok(())
+        } else {
+            Err(e)
+        }
+    })
+    .on("remove", path)
+}
+
+/// Makes each folder writable for its owner; what fails here fails again in the removal.
+fn open_up(path: &Path) {
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
+}
