@@ -1,5 +1,9 @@
 //! The `nslab` command: parse, run, print the error, exit with its code.
 
 fn main() -> std::process::ExitCode {
+    nslab::node::reexec();
+    if std::env::args_os().next().is_some_and(|name| name == nslab::supervisor::SUPERVISOR) {
+        return nslab::supervisor::supervise();
+    }
     nslab::cli::main()
 }

@@ -24,7 +24,7 @@ enum Command {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     super::need_root("capture")?;
-    let None | Some(Command::List) = args.command;
+    let (None | Some(Command::List)) = args.command;
     let dir = find_lab(args.lab.lab.as_deref())?;
     let Reply::Captures { interfaces } = Client::connect(&dir)?.ask(&Request::Captures)? else {
         return Err(Failure::lab("the supervisor gave another answer than asked for"));

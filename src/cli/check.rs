@@ -16,10 +16,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let file = lab_file::read(&args.file, args.json)?;
+    let (file, problems) = lab_file::read_with_warnings(&args.file, args.json)?;
     let lab = &file.lab;
     if args.json {
-        return super::print_json(&serde_json::json!({ "diagnostics": [], "lab": lab }));
+        return super::print_json(&problems.to_json());
     }
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     super::print(&format!(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, Result};
 use crate::lab::Lab;
+use crate::spec::Diagnostics;
 
 /// A lab file larger than this is not one: 16 MiB.
 const LIMIT: u64 = 16 << 20;
@@ -16,16 +17,28 @@ pub(super) struct LabFile {
     pub(super) lab: Lab,
 }
 
-/// Reads and checks a lab file; every problem in it is in the failure.
+/// Reads and checks a lab file; every problem in it is in the failure. Warnings go to standard
+/// error.
 pub(super) fn read(path: &Path, json: bool) -> Result<LabFile> {
+    Ok(read_with_warnings(path, json)?.0)
+}
+
+/// The same, and the warnings as they are.
+pub(super) fn read_with_warnings(path: &Path, json: bool) -> Result<(LabFile, Diagnostics)> {
     let text = read_text(path)?;
-    match crate::lab::load(path, &text) {
-        Ok(lab) => Ok(LabFile { path: path.to_owned(), text, lab }),
-        Err(problems) if json => {
+    let color = std::io::stderr().is_terminal();
+    match crate::lab::check(path, &text) {
+        (Some(lab), problems) => {
+            if !problems.is_empty() && !json {
+                eprintln!("{}", problems.render(color));
+            }
+            Ok((LabFile { path: path.to_owned(), text, lab }, problems))
+        }
+        (None, problems) if json => {
             super::print_json(&problems.to_json())?;
             Err(Failure::silent(2))
         }
-        Err(problems) => Err(Failure::usage(problems.render(std::io::stderr().is_terminal()))),
+        (None, problems) => Err(Failure::usage(problems.render(color))),
     }
 }
 

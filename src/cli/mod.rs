@@ -4,7 +4,7 @@ mod capture;
 mod check;
 mod down;
 mod exec;
-mod image;
+pub mod image;
 mod lab_file;
 mod logs;
 mod plan;
@@ -96,7 +96,7 @@ macro_rules! lab_failure {
 }
 lab_failure!(crate::supervisor::Error, crate::image::Error);
 
-pub mod image;
+
 
 /// Runs the command line.
 pub fn main() -> ExitCode {

@@ -7,6 +7,7 @@
 
 mod error;
 mod ethtool;
+pub mod ipvs;
 mod linux;
 pub mod mount;
 mod netlink;

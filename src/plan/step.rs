@@ -164,12 +164,30 @@ impl fmt::Display for Step {
                     EngineChoice::Nft => "nft",
                 };
                 write!(f, "{ns}: program director, engine {engine}")?;
-                services.iter().try_for_each(|s| indented(f, &s.to_string()))
+                services.iter().try_for_each(|s| indented(f, &service(s)))
             }
             Self::Start { node } => write!(f, "{node}: start its main process"),
             Self::Ready { node, probe } => write!(f, "{node}: wait for {probe}"),
         }
     }
+}
+
+/// A service in words, as `ipvsadm --save` would order it.
+fn service(s: &ServiceSpec) -> String {
+    let protocol = if s.protocol == 17 { "udp" } else { "tcp" };
+    let address = std::net::SocketAddr::new(s.vip, s.port);
+    let mut text = format!("service {} {address}/{protocol} scheduler {}", s.name, s.scheduler);
+    for server in &s.servers {
+        text.push_str(&format!(
+            "\nserver {} {} mac {} via {} weight {}",
+            server.name,
+            server.address,
+            crate::lab::Mac::from(server.mac),
+            server.via,
+            server.weight
+        ));
+    }
+    text
 }
 
 fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {

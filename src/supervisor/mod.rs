@@ -19,7 +19,7 @@ mod teardown;
 pub use client::{Client, find_lab, running_labs};
 pub use error::Error;
 pub use event::{CaptureStats, Event};
-pub use launch::{Launch, NodeImage, Owner, up};
+pub use launch::{Launch, NodeImage, Owner, SUPERVISOR, up};
 pub use logs::tail;
 pub use protocol::{NodeStatus, Reply, Request, ServiceStatus, Status};
 pub use rundir::{RunDir, State};

@@ -113,6 +113,7 @@ impl Starter {
         let pid = init.pid.as_raw();
         let id = ProcessId { pid, start_time: init.start_time };
         journal.note(&Undo::Process { what: format!("init of {name}"), id })?;
+        let target = Target::new(&spec, &init);
         let status = pipe::Receiver::from_owned_fd(init.status)
             .on("watch", Path::new("the status pipe of a node"))?;
         let output = pipe::Receiver::from_owned_fd(init.output)
@@ -134,7 +135,6 @@ impl Starter {
                 }
             }
         }
-        let target = Target::new(&spec, name, pid, init.start_time);
         write_json(&self.dir.target(name), &target)?;
         let notices = self.notices.clone();
         let node = name.to_owned();
@@ -221,7 +221,7 @@ impl Starter {
             cwd: image.map(|i| i.workdir.clone()).unwrap_or_default(),
             capabilities,
             process: argv.map(|argv| Process { argv, restart: restart(node.restart()) }),
-            ..InitSpec::default()
+            grace_ms: InitSpec::DEFAULT_GRACE.as_millis() as u64,
         })
     }
 }

@@ -25,7 +25,7 @@ use super::protocol::{NodeStatus, Reply, Request, ServiceStatus, Status};
 use super::rundir::{State, VERSION};
 use super::{Event, Result, RunDir, logs, ready, teardown};
 use crate::capture::{self, Captures};
-use crate::kernel::{Kernel as _, Linux, Ns, mount, netns, process::ProcessId};
+use crate::kernel::{Linux, Ns, mount, netns, process::ProcessId};
 use crate::lab::{CaptureScope, Lab};
 use crate::node::InitEvent;
 use crate::plan::{self, CaptureTarget, Plan, Step};

@@ -1,1 +1,0 @@
-//! From `RawLab` to [`Lab`](super::Lab), collecting every problem on the way.
