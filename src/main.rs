@@ -2,7 +2,10 @@
 
 fn main() -> std::process::ExitCode {
     nslab::node::reexec();
-    if std::env::args_os().next().is_some_and(|name| name == nslab::supervisor::SUPERVISOR) {
+    if std::env::args_os()
+        .next()
+        .is_some_and(|name| name == nslab::supervisor::SUPERVISOR)
+    {
         return nslab::supervisor::supervise();
     }
     nslab::cli::main()

@@ -56,7 +56,13 @@ fn give(fd: impl AsFd, owner: Option<(u32, u32)>) -> io::Result<()> {
 /// Makes an empty capture file, in the place of one that is there. The old one is unlinked, not
 /// truncated: somebody may have it open, or have planted a link to something else.
 pub(super) fn create(path: &Path, owner: Option<(u32, u32)>) -> Result<File, Error> {
-    let failed = |op| move |source: io::Error| Error::File { op, path: path.to_owned(), source };
+    let failed = |op| {
+        move |source: io::Error| Error::File {
+            op,
+            path: path.to_owned(),
+            source,
+        }
+    };
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(failed("create")(io::ErrorKind::InvalidInput.into()));
     };
@@ -65,8 +71,7 @@ pub(super) fn create(path: &Path, owner: Option<(u32, u32)>) -> Result<File, Err
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(e) => return Err(failed("replace")(e.into())),
     }
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(&dir, name, flags, Mode::from_raw_mode(0o644))
         .map_err(|e| failed("create")(e.into()))?;
     give(&fd, owner).map_err(failed("give away"))?;

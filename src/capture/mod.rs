@@ -53,7 +53,8 @@ pub struct Options {
 impl Options {
     fn buffer_for(&self, interfaces: usize) -> usize {
         let share = (256 << 20) / interfaces.max(1);
-        self.buffer.unwrap_or_else(|| share.clamp(256 << 10, 4 << 20))
+        self.buffer
+            .unwrap_or_else(|| share.clamp(256 << 10, 4 << 20))
     }
 }
 
@@ -129,7 +130,10 @@ struct Counters {
 impl Counters {
     fn fail(&self, why: String) {
         // The first error tells the cause.
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(why);
     }
 
     fn stats(&self) -> Stats {
@@ -140,7 +144,11 @@ impl Counters {
             bytes: self.bytes.load(Ordering::Relaxed),
             dropped: self.dropped.load(Ordering::Relaxed),
             file: self.file.clone(),
-            error: self.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            error: self
+                .error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 }

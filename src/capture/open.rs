@@ -62,16 +62,23 @@ fn in_parallel<T: Send, R: Send>(
     let results = Mutex::new(Vec::with_capacity(count));
     let work = || {
         loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let next = queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
             let Some((n, item)) = next else { break };
             let result = job(item);
-            results.lock().unwrap_or_else(PoisonError::into_inner).push((n, result));
+            results
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push((n, result));
         }
     };
     std::thread::scope(|scope| {
         for n in 0..THREADS.min(count) {
-            let started =
-                std::thread::Builder::new().name("pcap-open".into()).spawn_scoped(scope, work);
+            let started = std::thread::Builder::new()
+                .name("pcap-open".into())
+                .spawn_scoped(scope, work);
             if let Err(e) = started {
                 // Fewer threads do as well, but there must be one.
                 if n == 0 {
@@ -123,5 +130,9 @@ fn open(request: Request, options: &Options, buffer: usize) -> Result<Sniffer, E
         dropped: 0.into(),
         error: Mutex::new(None),
     });
-    Ok(Sniffer { capture, savefile, counters })
+    Ok(Sniffer {
+        capture,
+        savefile,
+        counters,
+    })
 }

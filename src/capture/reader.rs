@@ -30,7 +30,9 @@ pub(super) struct Readers {
 
 impl std::fmt::Debug for Sniffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sniffer").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Sniffer")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -39,10 +41,15 @@ impl Readers {
         let failed = |e: nix::errno::Errno| Error::Threads(e.into());
         let stop = Arc::new(EventFd::new().map_err(failed)?);
         // Readers compete with the lab for the processors: one thread for each processor at most.
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(4);
         let share = sniffers.len().div_ceil(threads).max(1);
         let mut sniffers = sniffers.into_iter().peekable();
-        let mut started = Self { threads: Vec::new(), stop };
+        let mut started = Self {
+            threads: Vec::new(),
+            stop,
+        };
         while sniffers.peek().is_some() {
             let mine: Vec<_> = sniffers.by_ref().take(share).collect();
             let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
@@ -53,7 +60,9 @@ impl Readers {
                 let fd = unsafe { BorrowedFd::borrow_raw(sniffer.capture.as_raw_fd()) };
                 epoll.add(fd, event(n)).map_err(failed)?;
             }
-            epoll.add(started.stop.as_fd(), event(STOP)).map_err(failed)?;
+            epoll
+                .add(started.stop.as_fd(), event(STOP))
+                .map_err(failed)?;
             let thread = std::thread::Builder::new()
                 .name("capture".into())
                 .spawn(move || run(&epoll, mine))
@@ -67,7 +76,12 @@ impl Readers {
     pub(super) fn stop(self) {
         // Level-triggered and never read: every thread sees it.
         let _ = self.stop.write(1);
-        let left = self.threads.into_iter().filter_map(|t| t.join().ok()).flatten().collect();
+        let left = self
+            .threads
+            .into_iter()
+            .filter_map(|t| t.join().ok())
+            .flatten()
+            .collect();
         close_all(left);
     }
 }
@@ -79,8 +93,11 @@ fn run(epoll: &Epoll, mut sniffers: Vec<Sniffer>) -> Vec<Sniffer> {
     let mut running = true;
     while running {
         // Somebody may want to know about drops after the traffic has ended.
-        let timeout =
-            if unasked.is_empty() { EpollTimeout::NONE } else { EpollTimeout::from(200_u16) };
+        let timeout = if unasked.is_empty() {
+            EpollTimeout::NONE
+        } else {
+            EpollTimeout::from(200_u16)
+        };
         let ready = match epoll.wait(&mut events, timeout) {
             Ok(n) => n,
             Err(nix::errno::Errno::EINTR) => continue,
@@ -97,7 +114,9 @@ fn run(epoll: &Epoll, mut sniffers: Vec<Sniffer>) -> Vec<Sniffer> {
                 continue;
             }
             let n = event.data() as usize;
-            let Some(sniffer) = sniffers.get_mut(n) else { continue };
+            let Some(sniffer) = sniffers.get_mut(n) else {
+                continue;
+            };
             let drained = take(sniffer);
             if drained == Drained::Gone {
                 // SAFETY: as in `start`.
@@ -131,7 +150,11 @@ enum Drained {
 
 /// Moves frames from the kernel into the file, one turn at most; flushes when nothing is left.
 fn take(sniffer: &mut Sniffer) -> Drained {
-    let Sniffer { capture, savefile, counters } = sniffer;
+    let Sniffer {
+        capture,
+        savefile,
+        counters,
+    } = sniffer;
     let (mut packets, mut bytes) = (0, 0);
     let mut drained = Drained::NotYet;
     for _ in 0..TURN {
@@ -173,6 +196,9 @@ fn flush(savefile: &mut pcap::Savefile, counters: &Counters) {
 fn ask_for_drops(sniffer: &mut Sniffer) {
     // A capture whose interface is gone may not answer; the last number stands then.
     if let Ok(stats) = sniffer.capture.stats() {
-        sniffer.counters.dropped.store(u64::from(stats.dropped), Ordering::Relaxed);
+        sniffer
+            .counters
+            .dropped
+            .store(u64::from(stats.dropped), Ordering::Relaxed);
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (None | Some(Command::List)) = args.command;
     let dir = find_lab(args.lab.lab.as_deref())?;
     let Reply::Captures { interfaces } = Client::connect(&dir)?.ask(&Request::Captures)? else {
-        return Err(Failure::lab("the supervisor gave another answer than asked for"));
+        return Err(Failure::lab(
+            "the supervisor gave another answer than asked for",
+        ));
     };
     if args.json {
         return super::print_json(&interfaces);

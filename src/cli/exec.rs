@@ -23,7 +23,12 @@ pub(super) struct Args {
     /// The node
     node: String,
     /// The command and its arguments; options of the command need no `--`
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "CMD")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        required = true,
+        value_name = "CMD"
+    )]
     command: Vec<String>,
 }
 
@@ -103,12 +108,22 @@ fn target(lab: &LabArg, name: &str) -> Result<Target> {
         return Ok(target);
     }
     // Not entered so far: its init is started now.
-    match Client::connect(&dir)?.ask(&Request::Enter { node: name.to_owned() })? {
+    match Client::connect(&dir)?.ask(&Request::Enter {
+        node: name.to_owned(),
+    })? {
         Reply::Entered => {}
-        _ => return Err(Error::Refused("the supervisor gave another answer than asked for".into()).into()),
+        _ => {
+            return Err(
+                Error::Refused("the supervisor gave another answer than asked for".into()).into(),
+            );
+        }
     }
     read(&dir, name).ok_or_else(|| {
-        Error::Refused(format!("node {name} of lab {} cannot be entered", dir.lab())).into()
+        Error::Refused(format!(
+            "node {name} of lab {} cannot be entered",
+            dir.lab()
+        ))
+        .into()
     })
 }
 
@@ -130,5 +145,9 @@ pub(super) fn node_exists(dir: &RunDir, name: &str) -> Result<()> {
     }
     let names: Vec<_> = status.nodes.iter().map(|n| n.name.as_str()).collect();
     let lab = dir.lab();
-    Err(Error::Refused(format!("lab {lab} has no node {name}; its nodes are {}", names.join(", "))).into())
+    Err(Error::Refused(format!(
+        "lab {lab} has no node {name}; its nodes are {}",
+        names.join(", ")
+    ))
+    .into())
 }

@@ -32,7 +32,14 @@ pub(super) fn read_with_warnings(path: &Path, json: bool) -> Result<(LabFile, Di
             if !problems.is_empty() && !json {
                 eprintln!("{}", problems.render(color));
             }
-            Ok((LabFile { path: path.to_owned(), text, lab }, problems))
+            Ok((
+                LabFile {
+                    path: path.to_owned(),
+                    text,
+                    lab,
+                },
+                problems,
+            ))
         }
         (None, problems) if json => {
             super::print_json(&problems.to_json())?;
@@ -44,12 +51,13 @@ pub(super) fn read_with_warnings(path: &Path, json: bool) -> Result<(LabFile, Di
 
 fn read_text(path: &Path) -> Result<String> {
     let shown = path.display();
-    let failed = |e: std::io::Error| {
-        Failure::usage(format!("error: cannot read lab file {shown}: {e}"))
-    };
+    let failed =
+        |e: std::io::Error| Failure::usage(format!("error: cannot read lab file {shown}: {e}"));
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
-    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.len() as u64 > LIMIT {
         return Err(Failure::usage(format!(
             "error: {shown} is larger than {} MiB, so it is not a lab file",
@@ -57,7 +65,12 @@ fn read_text(path: &Path) -> Result<String> {
         )));
     }
     String::from_utf8(bytes).map_err(|e| {
-        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-        Failure::usage(format!("error: {shown} is not UTF-8 text (line {line}); a lab file is TOML"))
+        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        Failure::usage(format!(
+            "error: {shown} is not UTF-8 text (line {line}); a lab file is TOML"
+        ))
     })
 }

@@ -32,8 +32,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if !path.exists() {
         super::exec::node_exists(&dir, &args.node)?;
         if !args.follow {
-            eprintln!("node {} has printed nothing: no main process runs in it", args.node);
-            return if args.json { super::print("[]\n") } else { Ok(()) };
+            eprintln!(
+                "node {} has printed nothing: no main process runs in it",
+                args.node
+            );
+            return if args.json {
+                super::print("[]\n")
+            } else {
+                Ok(())
+            };
         }
     }
     let end = std::fs::metadata(&path).map_or(0, |m| m.len());
@@ -44,7 +51,11 @@ pub(super) fn run(args: &Args) -> Result<()> {
     for line in &lines {
         super::print(&format!("{line}\n"))?;
     }
-    if args.follow { follow(&path, end) } else { Ok(()) }
+    if args.follow {
+        follow(&path, end)
+    } else {
+        Ok(())
+    }
 }
 
 /// Prints what is appended; a file that was moved away and begun anew is followed from its start.

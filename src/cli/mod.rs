@@ -18,7 +18,12 @@ use clap::{Parser, Subcommand};
 
 /// Network-namespace labs with real load balancing and every packet on record.
 #[derive(Debug, Parser)]
-#[command(name = "nslab", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "nslab",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 #[command(after_help = "\
 Exit codes: 0 done; 1 the lab or a check failed; 2 usage or lab file; `exec` and `shell` give the
 command's own code, 125 when nslab itself failed, 126 and 127 as a shell does.")]
@@ -71,17 +76,26 @@ type Result<T, E = Failure> = std::result::Result<T, E>;
 impl Failure {
     /// The lab or a check failed.
     fn lab(message: impl std::fmt::Display) -> Self {
-        Self { code: 1, message: format!("error: {message}") }
+        Self {
+            code: 1,
+            message: format!("error: {message}"),
+        }
     }
 
     /// The command line or the lab file is wrong. `message` is complete.
     fn usage(message: impl Into<String>) -> Self {
-        Self { code: 2, message: message.into() }
+        Self {
+            code: 2,
+            message: message.into(),
+        }
     }
 
     /// A failure that has been printed already.
     fn silent(code: u8) -> Self {
-        Self { code, message: String::new() }
+        Self {
+            code,
+            message: String::new(),
+        }
     }
 }
 
@@ -95,8 +109,6 @@ macro_rules! lab_failure {
     )* };
 }
 lab_failure!(crate::supervisor::Error, crate::image::Error);
-
-
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
@@ -126,9 +138,9 @@ pub fn main() -> ExitCode {
 /// Prints to standard output; a reader that went away (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::lab(format!("cannot write to standard output: {e}")))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::lab(format!(
+            "cannot write to standard output: {e}"
+        ))),
         _ => Ok(()),
     }
 }

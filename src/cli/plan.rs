@@ -18,5 +18,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let file = lab_file::read(&args.file, args.json)?;
     let plan = crate::plan::build(&file.lab);
-    if args.json { super::print_json(&plan) } else { super::print(&plan.to_string()) }
+    if args.json {
+        super::print_json(&plan)
+    } else {
+        super::print(&plan.to_string())
+    }
 }

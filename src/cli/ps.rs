@@ -48,6 +48,8 @@ fn status(name: &str) -> Result<Status, Error> {
     let dir = find_lab(Some(name))?;
     match Client::connect(&dir)?.ask(&Request::Status)? {
         Reply::Status(status) => Ok(status),
-        _ => Err(Error::Refused(format!("the supervisor of lab {name} gave another answer than asked for"))),
+        _ => Err(Error::Refused(format!(
+            "the supervisor of lab {name} gave another answer than asked for"
+        ))),
     }
 }

@@ -48,7 +48,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let outcome = supervisor::up(&launch, |event| reporter.event(event));
     reporter.finish();
     // The reporter has shown the reason, with the guilty node's log.
-    outcome.map_err(|e| if reporter.has_failed() { Failure::silent(1) } else { e.into() })
+    outcome.map_err(|e| {
+        if reporter.has_failed() {
+            Failure::silent(1)
+        } else {
+            e.into()
+        }
+    })
 }
 
 /// Before images are built for nothing.
@@ -57,7 +63,11 @@ fn refuse_second(lab: &Lab) -> Result<()> {
     match dir.state() {
         Some(state) if state.supervisor.is_alive() => {
             let lab = lab.name().to_string();
-            Err(supervisor::Error::AlreadyUp { lab, pid: state.supervisor.pid }.into())
+            Err(supervisor::Error::AlreadyUp {
+                lab,
+                pid: state.supervisor.pid,
+            }
+            .into())
         }
         _ => Ok(()),
     }
@@ -68,17 +78,27 @@ fn images(lab: &Lab, file: &Path, json: bool) -> Result<BTreeMap<String, NodeIma
     let mut images = BTreeMap::new();
     let mut store = None;
     for node in lab.nodes() {
-        let Some(reference) = node.image() else { continue };
+        let Some(reference) = node.image() else {
+            continue;
+        };
         if images.contains_key(reference) {
             continue;
         }
         let folder = file.parent().unwrap_or(Path::new(""));
-        let search = [folder.join("images"), folder.join("../images"), PathBuf::from("images")];
+        let search = [
+            folder.join("images"),
+            folder.join("../images"),
+            PathBuf::from("images"),
+        ];
         let store = match &store {
             Some(store) => store,
             None => store.insert(Store::open(&Store::default_root())?),
         };
-        let mut shown = if json { ImageProgress::plain() } else { ImageProgress::new() };
+        let mut shown = if json {
+            ImageProgress::plain()
+        } else {
+            ImageProgress::new()
+        };
         let image = store.resolve(reference, &search, &mut |event| shown.event(event))?;
         drop(shown);
         images.insert(reference.clone(), node_image(image));

@@ -60,7 +60,9 @@ pub enum Unsupported {
         scheduler: String,
     },
     /// Another protocol than TCP and UDP.
-    #[error("service {service:?} is of IP protocol {protocol}; only tcp (6) and udp (17) have ports")]
+    #[error(
+        "service {service:?} is of IP protocol {protocol}; only tcp (6) and udp (17) have ports"
+    )]
     Protocol {
         /// The service's name.
         service: String,

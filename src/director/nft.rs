@@ -26,7 +26,6 @@
 //! - Frames that are not addressed to the director's own MAC address (a bridge floods, an
 //!   interface is promiscuous), and frames with a VLAN tag, are left alone.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::redirect::equals;
@@ -118,7 +117,9 @@ impl Engine for NftEngine {
             plan.add_to(&mut table);
         }
         table.chains.extend(ingress(&plans));
-        Ok(Program::Nft(Ruleset { tables: vec![table] }))
+        Ok(Program::Nft(Ruleset {
+            tables: vec![table],
+        }))
     }
 }
 
@@ -166,10 +167,16 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(service: &'a ServiceSpec, timeouts: Timeouts) -> Result<Self, Unsupported> {
         let name = || service.name.clone();
-        let transport = Transport::from_number(service.protocol)
-            .ok_or_else(|| Unsupported::Protocol { service: name(), protocol: service.protocol })?;
-        if let IpAddr::V6(_) = service.vip {
-            return Err(Unsupported::Ipv6 { service: name(), vip: service.vip });
+        let transport =
+            Transport::from_number(service.protocol).ok_or_else(|| Unsupported::Protocol {
+                service: name(),
+                protocol: service.protocol,
+            })?;
+        if service.vip.is_ipv6() {
+            return Err(Unsupported::Ipv6 {
+                service: name(),
+                vip: service.vip,
+            });
         }
         let weight = |s: &ServerSpec| match service.scheduler.as_str() {
             // ip_vs_rr knows two weights: none and some.
@@ -177,11 +184,18 @@ impl<'a> Plan<'a> {
             "wrr" | "sh" => Some(s.weight),
             _ => None,
         };
-        let weights = service.servers.iter().map(weight).collect::<Option<Vec<_>>>();
+        let weights = service
+            .servers
+            .iter()
+            .map(weight)
+            .collect::<Option<Vec<_>>>();
         let known = matches!(service.scheduler.as_str(), "rr" | "wrr" | "sh");
         let Some(weights) = weights.filter(|_| known) else {
             let scheduler = service.scheduler.clone();
-            return Err(Unsupported::Scheduler { service: name(), scheduler });
+            return Err(Unsupported::Scheduler {
+                service: name(),
+                scheduler,
+            });
         };
         let slots = slots(&weights).map_err(|total| Unsupported::Weights {
             service: name(),
@@ -201,7 +215,14 @@ impl<'a> Plan<'a> {
             })
             .collect::<Result<_, _>>()?;
         let by_source = service.scheduler == "sh";
-        Ok(Self { service, transport, timeouts, slots, by_source, ways })
+        Ok(Self {
+            service,
+            transport,
+            timeouts,
+            slots,
+            by_source,
+            ways,
+        })
     }
 
     fn named(&self, kind: &str) -> String {
@@ -213,33 +234,46 @@ impl<'a> Plan<'a> {
     }
 
     fn add_to(&self, table: &mut Table) {
-        table.counters.extend(self.ways.iter().map(|w| self.way(w.0)));
+        table
+            .counters
+            .extend(self.ways.iter().map(|w| self.way(w.0)));
         let established = match self.transport {
             Transport::Tcp => self.timeouts.established,
             Transport::Udp => self.timeouts.udp,
         };
         table.sets.push(self.connections("conns", established));
         if self.transport == Transport::Tcp {
-            table.sets.push(self.connections("closing", self.timeouts.fin));
+            table
+                .sets
+                .push(self.connections("closing", self.timeouts.fin));
         }
         let slots = self.slots.iter().enumerate();
-        table.sets.push(self.numbers(
-            "slots",
-            Type::Mark,
-            slots.map(|(n, s)| (n, ElementData::Value(Value::Number(*s as u32)))).collect(),
-        ));
+        table.sets.push(
+            self.numbers(
+                "slots",
+                Type::Mark,
+                slots
+                    .map(|(n, s)| (n, ElementData::Value(Value::Number(*s as u32))))
+                    .collect(),
+            ),
+        );
         let ways = self.ways.iter().enumerate();
-        table.sets.push(self.numbers(
-            "servers",
-            Type::Verdict,
-            ways.map(|(n, w)| (n, ElementData::Verdict(Verdict::Goto(self.way(w.0))))).collect(),
-        ));
+        table.sets.push(
+            self.numbers(
+                "servers",
+                Type::Verdict,
+                ways.map(|(n, w)| (n, ElementData::Verdict(Verdict::Goto(self.way(w.0)))))
+                    .collect(),
+            ),
+        );
         for (server, device) in &self.ways {
             table.chains.push(self.way_chain(server, device));
         }
         match self.transport {
             Transport::Tcp => {
-                table.chains.extend([self.tcp_new(), self.tcp_known(), self.tcp_service()]);
+                table
+                    .chains
+                    .extend([self.tcp_new(), self.tcp_known(), self.tcp_service()]);
             }
             Transport::Udp => table.chains.push(self.udp_service()),
         }
@@ -301,9 +335,17 @@ impl<'a> Plan<'a> {
             statements: vec![
                 Statement::CountInto(name.clone()),
                 Statement::SetMark(Expr::Number(0)),
-                Statement::SetEther { field: Field::EtherSource, mac: device.mac },
-                Statement::SetEther { field: Field::EtherDestination, mac: server.mac },
-                Statement::Forward { device: device.name.clone() },
+                Statement::SetEther {
+                    field: Field::EtherSource,
+                    mac: device.mac,
+                },
+                Statement::SetEther {
+                    field: Field::EtherDestination,
+                    mac: server.mac,
+                },
+                Statement::Forward {
+                    device: device.name.clone(),
+                },
             ],
             comment: Some(server.address.to_string()),
         };
@@ -379,12 +421,19 @@ impl<'a> Plan<'a> {
             return vec![drop("no server takes new connections")];
         }
         let slot = if self.by_source {
-            Expr::Hash { of: Field::Ip4Source, modulus, seed: HASH_SEED }
+            Expr::Hash {
+                of: Field::Ip4Source,
+                modulus,
+                seed: HASH_SEED,
+            }
         } else {
             Expr::Counting { modulus }
         };
         let map = self.named("slots");
-        let server = Expr::Map { key: vec![Selector::Meta(Meta::Mark)], map };
+        let server = Expr::Map {
+            key: vec![Selector::Meta(Meta::Mark)],
+            map,
+        };
         vec![
             Rule::new([Statement::SetMark(slot)]),
             Rule::new([Statement::SetMark(server)]),
@@ -399,29 +448,49 @@ impl<'a> Plan<'a> {
     }
 
     fn recall(&self, map: &str) -> Statement {
-        Statement::SetMark(Expr::Map { key: self.key(), map: self.named(map) })
+        Statement::SetMark(Expr::Map {
+            key: self.key(),
+            map: self.named(map),
+        })
     }
 
     fn remember(&self, map: &str, timeout: Duration) -> Statement {
-        Statement::Update { map: self.named(map), key: self.key(), timeout: Some(timeout) }
+        Statement::Update {
+            map: self.named(map),
+            key: self.key(),
+            timeout: Some(timeout),
+        }
     }
 
     fn forget(&self, map: &str) -> Statement {
-        Statement::Delete { map: self.named(map), key: self.key() }
+        Statement::Delete {
+            map: self.named(map),
+            key: self.key(),
+        }
     }
 
     fn dispatch(&self) -> Statement {
         let key = vec![Selector::Meta(Meta::Mark)];
-        Statement::Dispatch { key, map: self.named("servers") }
+        Statement::Dispatch {
+            key,
+            map: self.named("servers"),
+        }
     }
 }
 
 fn chain(name: String, rules: Vec<Rule>) -> Chain {
-    Chain { name, hook: None, rules }
+    Chain {
+        name,
+        hook: None,
+        rules,
+    }
 }
 
 fn commented(comment: &str, statements: impl Into<Vec<Statement>>) -> Rule {
-    Rule { statements: statements.into(), comment: Some(comment.to_owned()) }
+    Rule {
+        statements: statements.into(),
+        comment: Some(comment.to_owned()),
+    }
 }
 
 fn goto(chain: String) -> Statement {
@@ -430,7 +499,12 @@ fn goto(chain: String) -> Statement {
 
 fn masked(field: Field, mask: u32, op: Op, right: u32) -> Statement {
     let right = Value::Number(right);
-    Statement::Match(Match { left: Selector::Field(field), mask: Some(mask), op, right })
+    Statement::Match(Match {
+        left: Selector::Field(field),
+        mask: Some(mask),
+        op,
+        right,
+    })
 }
 
 fn tcp_flags(mask: u32, op: Op, right: u32) -> Statement {

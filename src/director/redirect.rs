@@ -19,10 +19,15 @@ pub fn realserver_redirect(services: &[(IpAddr, u8, u16)]) -> Ruleset {
     let table = |family, ours: fn(&IpAddr) -> bool, daddr| {
         let mut rules: Vec<Rule> = Vec::new();
         for (vip, protocol, port) in services.iter().filter(|s| ours(&s.0)) {
-            let Some(transport) = Transport::from_number(*protocol) else { continue };
+            let Some(transport) = Transport::from_number(*protocol) else {
+                continue;
+            };
             let rule = Rule::new([
                 equals(daddr, Value::Address(*vip)),
-                equals(Field::DestinationPort(transport), Value::Number(u32::from(*port))),
+                equals(
+                    Field::DestinationPort(transport),
+                    Value::Number(u32::from(*port)),
+                ),
                 Statement::Redirect { port: None },
             ]);
             if !rules.contains(&rule) {
@@ -50,11 +55,18 @@ pub fn realserver_redirect(services: &[(IpAddr, u8, u16)]) -> Ruleset {
         table(Family::Ip, IpAddr::is_ipv4, Field::Ip4Destination),
         table(Family::Ip6, IpAddr::is_ipv6, Field::Ip6Destination),
     ];
-    Ruleset { tables: tables.into_iter().flatten().collect() }
+    Ruleset {
+        tables: tables.into_iter().flatten().collect(),
+    }
 }
 
 pub(super) fn equals(field: Field, right: Value) -> Statement {
-    Statement::Match(Match { left: Selector::Field(field), mask: None, op: Op::Eq, right })
+    Statement::Match(Match {
+        left: Selector::Field(field),
+        mask: None,
+        op: Op::Eq,
+        right,
+    })
 }
 
 #[cfg(test)]
@@ -65,7 +77,13 @@ mod tests {
     fn one_rule_a_service_and_one_table_a_family() {
         let vip = "172.28.128.3".parse().unwrap();
         let six = "fd00::3".parse().unwrap();
-        let services = [(vip, 6, 8080), (vip, 17, 53), (vip, 6, 8080), (six, 6, 80), (vip, 1, 0)];
+        let services = [
+            (vip, 6, 8080),
+            (vip, 17, 53),
+            (vip, 6, 8080),
+            (six, 6, 80),
+            (vip, 1, 0),
+        ];
         assert_eq!(
             realserver_redirect(&services).to_string(),
             "table ip nslab {\n\

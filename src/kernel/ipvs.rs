@@ -35,7 +35,9 @@ pub fn probe() -> Result<bool, Error> {
     let failed = |what| move |source| Error::Socket { what, source };
     let mut socket = Socket::new(NETLINK_GENERIC).map_err(failed("open a socket"))?;
     socket.bind_auto().map_err(failed("bind a socket"))?;
-    socket.connect(&SocketAddr::new(0, 0)).map_err(failed("connect a socket"))?;
+    socket
+        .connect(&SocketAddr::new(0, 0))
+        .map_err(failed("connect a socket"))?;
     socket.send(&question(), 0).map_err(failed("send"))?;
     let (bytes, _) = socket.recv_from_full().map_err(failed("receive"))?;
     verdict(&bytes)
@@ -82,7 +84,7 @@ mod tests {
         let bytes = question();
         #[rustfmt::skip]
         assert_eq!(bytes, [
-            [29_u32.to_ne_bytes(), 0x0001_0010_u32.to_ne_bytes(), 1_u32.to_ne_bytes(), [0; 4]]
+            [32_u32.to_ne_bytes(), 0x0001_0010_u32.to_ne_bytes(), 1_u32.to_ne_bytes(), [0; 4]]
                 .concat(),
             vec![3, 2, 0, 0],                                  // CTRL_CMD_GETFAMILY, version 2
             vec![9, 0, 2, 0, b'I', b'P', b'V', b'S', 0, 0, 0, 0], // CTRL_ATTR_FAMILY_NAME

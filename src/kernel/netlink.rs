@@ -10,9 +10,7 @@ use ipnet::IpNet;
 use netlink_packet_route::link::{BridgeStpState, InfoData, InfoVeth, LinkAttribute};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
-use rtnetlink::{
-    Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder,
-};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::runtime::Runtime;
 
 use super::error::Context;
@@ -136,8 +134,10 @@ impl Connection {
         index: u32,
         address: IpNet,
     ) -> Result<()> {
-        let request =
-            self.handle.address().add(index, address.addr(), address.prefix_len());
+        let request = self
+            .handle
+            .address()
+            .add(index, address.addr(), address.prefix_len());
         rt.block_on(request.execute())
             .map_err(errno)
             .op(|| format!("add address {address} to {name}"))

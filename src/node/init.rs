@@ -130,6 +130,8 @@ impl Node {
         // nslab binary through /proc/1/exe (as in CVE-2019-5736).
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|e| Error::system("protect init")(e.into()))?;
+        // Started through /proc/self/exe it would be called `exe` in process lists.
+        let _ = rustix::thread::set_name(c"nslab-init");
         nix::unistd::sethostname(&spec.hostname)
             .map_err(|e| Error::system("set the hostname")(e.into()))?;
         rustix::process::umask(Mode::empty());

@@ -143,8 +143,9 @@ impl Run {
         if self.scratch.is_none() {
             let quiet = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV | Attr::MOUNT_ATTR_NOEXEC;
             let fd = filesystem("tmpfs", "mode=755,size=1m", quiet)?;
-            // Only what is mounted somewhere can be cloned (before Linux 6.15).
-            attach(&fd, Path::new("/"))?;
+            // Only what is mounted somewhere can be cloned (before Linux 6.15). Not on `/`: what is
+            // stacked there would be in the way of the new root and of `pivot`.
+            attach(&fd, Path::new("/dev"))?;
             self.scratch = Some(fd);
         }
         let Some(scratch) = &self.scratch else {
@@ -207,7 +208,7 @@ impl Run {
     }
 
     /// The idiom of pivot_root(2), "pivot_root(\".\", \".\")": the old root ends up on top of the
-    /// new one and is then taken off, with the scratch filesystem on it.
+    /// new one and is then taken off, with all that hangs below it.
     fn pivot(&mut self) -> io::Result<()> {
         let root = self.root.take().ok_or(Errno::NOENT)?;
         rustix::process::fchdir(root)?;
@@ -315,6 +316,7 @@ fn attach(mount: &OwnedFd, target: &Path) -> io::Result<()> {
 /// A new filesystem, attached nowhere; `options` as in fstab(5).
 fn filesystem(kind: &str, options: &str, attrs: Attr) -> io::Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "source", kind)?;
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some((key, value)) => fsconfig_set_string(&context, key, value)?,

@@ -19,11 +19,19 @@ pub fn build(lab: &Lab) -> Plan {
     let switch = Ns::named(SWITCH);
     let names = SwitchNames::new(lab);
     steps.push(Step::Netns { ns: switch.clone() });
-    steps.push(Step::Sysctls { ns: switch.clone(), values: switch_sysctls() });
+    steps.push(Step::Sysctls {
+        ns: switch.clone(),
+        values: switch_sysctls(),
+    });
     for network in lab.networks() {
-        let bridge =
-            BridgeSpec { name: names.bridge(network.name().as_str()), mtu: network.mtu() };
-        steps.push(Step::Bridge { ns: switch.clone(), bridge });
+        let bridge = BridgeSpec {
+            name: names.bridge(network.name().as_str()),
+            mtu: network.mtu(),
+        };
+        steps.push(Step::Bridge {
+            ns: switch.clone(),
+            bridge,
+        });
     }
     let roles = Roles::new(lab);
     for node in lab.nodes() {
@@ -61,7 +69,9 @@ pub fn build(lab: &Lab) -> Plan {
     host_side(lab, &names, &mut steps);
     accept_and_direct(lab, &mut steps);
     for node in lab.nodes().iter().filter(|n| n.has_process()) {
-        steps.push(Step::Start { node: node.name().to_string() });
+        steps.push(Step::Start {
+            node: node.name().to_string(),
+        });
     }
     for node in lab.nodes() {
         if let Some(ready) = node.ready() {
@@ -69,17 +79,26 @@ pub fn build(lab: &Lab) -> Plan {
                 ReadyKind::Http { host, port, path } => format!("http://{host}:{port}{path}"),
                 ReadyKind::Tcp(port) => format!("tcp port {port}"),
             };
-            steps.push(Step::Ready { node: node.name().to_string(), probe });
+            steps.push(Step::Ready {
+                node: node.name().to_string(),
+                probe,
+            });
         }
     }
-    Plan { lab: lab.name().to_string(), steps }
+    Plan {
+        lab: lab.name().to_string(),
+        steps,
+    }
 }
 
 /// Every node interface with the index that it gets: `lo` is 1, the first interface 2.
 fn interfaces(lab: &Lab) -> impl Iterator<Item = (&Node, &Interface, u32)> {
-    lab.nodes()
-        .iter()
-        .flat_map(|node| node.interfaces().iter().zip(2..).map(move |(i, index)| (node, i, index)))
+    lab.nodes().iter().flat_map(|node| {
+        node.interfaces()
+            .iter()
+            .zip(2..)
+            .map(move |(i, index)| (node, i, index))
+    })
 }
 
 fn configure_links(lab: &Lab, roles: &Roles, steps: &mut Vec<Step>) {
@@ -91,20 +110,34 @@ fn configure_links(lab: &Lab, roles: &Roles, steps: &mut Vec<Step>) {
         }
         values.extend(node.sysctls().iter().map(|(k, v)| Sysctl::new(k, v)));
         if !values.is_empty() {
-            steps.push(Step::Sysctls { ns: ns.clone(), values });
+            steps.push(Step::Sysctls {
+                ns: ns.clone(),
+                values,
+            });
         }
         for interface in node.interfaces() {
             let link = interface.name().to_string();
-            steps.push(Step::Offloads { ns: ns.clone(), link: link.clone() });
+            steps.push(Step::Offloads {
+                ns: ns.clone(),
+                link: link.clone(),
+            });
             let mut addresses = vec![interface.address()];
             addresses.extend(interface.aliases().iter().map(|a| IpNet::from(*a)));
             for address in addresses {
-                steps.push(Step::Address { ns: ns.clone(), link: link.clone(), address });
+                steps.push(Step::Address {
+                    ns: ns.clone(),
+                    link: link.clone(),
+                    address,
+                });
             }
         }
         for vip in roles.loopback_vips(node) {
             let (link, address) = ("lo".to_owned(), IpNet::from(vip));
-            steps.push(Step::Address { ns: ns.clone(), link, address });
+            steps.push(Step::Address {
+                ns: ns.clone(),
+                link,
+                address,
+            });
         }
     }
 }
@@ -114,9 +147,15 @@ fn configure_links(lab: &Lab, roles: &Roles, steps: &mut Vec<Step>) {
 fn set_up(lab: &Lab, steps: &mut Vec<Step>) {
     for node in lab.nodes() {
         let ns = Ns::named(node.name().as_str());
-        steps.push(Step::Up { ns: ns.clone(), link: "lo".to_owned() });
+        steps.push(Step::Up {
+            ns: ns.clone(),
+            link: "lo".to_owned(),
+        });
         for interface in node.interfaces() {
-            steps.push(Step::Up { ns: ns.clone(), link: interface.name().to_string() });
+            steps.push(Step::Up {
+                ns: ns.clone(),
+                link: interface.name().to_string(),
+            });
         }
     }
 }
@@ -125,11 +164,17 @@ fn set_up(lab: &Lab, steps: &mut Vec<Step>) {
 fn connect(lab: &Lab, names: &SwitchNames, steps: &mut Vec<Step>) {
     for (node, interface, _) in interfaces(lab) {
         let link = names.port(node.name().as_str(), interface.name().as_str());
-        steps.push(Step::Up { ns: Ns::named(SWITCH), link });
+        steps.push(Step::Up {
+            ns: Ns::named(SWITCH),
+            link,
+        });
     }
     for node in lab.nodes() {
         if let Some(via) = node.gateway() {
-            steps.push(Step::Route { ns: Ns::named(node.name().as_str()), via });
+            steps.push(Step::Route {
+                ns: Ns::named(node.name().as_str()),
+                via,
+            });
         }
     }
 }
@@ -153,14 +198,27 @@ fn host_side(lab: &Lab, names: &SwitchNames, steps: &mut Vec<Step>) {
         if !network.ipv6() {
             let key = format!("net.ipv6.conf.{}.disable_ipv6", link.replace('.', "/"));
             let values = vec![Sysctl::optional(key, "1")];
-            steps.push(Step::Sysctls { ns: Ns::Host, values });
+            steps.push(Step::Sysctls {
+                ns: Ns::Host,
+                values,
+            });
         }
-        steps.push(Step::Offloads { ns: Ns::Host, link: link.clone() });
+        steps.push(Step::Offloads {
+            ns: Ns::Host,
+            link: link.clone(),
+        });
         let address = host.address();
-        steps.push(Step::Address { ns: Ns::Host, link: link.clone(), address });
+        steps.push(Step::Address {
+            ns: Ns::Host,
+            link: link.clone(),
+            address,
+        });
         steps.push(Step::Up { ns: Ns::Host, link });
         let link = names.port("host", network.name().as_str());
-        steps.push(Step::Up { ns: Ns::named(SWITCH), link });
+        steps.push(Step::Up {
+            ns: Ns::named(SWITCH),
+            link,
+        });
     }
 }
 
@@ -172,8 +230,12 @@ pub(super) fn host_mark(lab: &str) -> String {
 fn accept_and_direct(lab: &Lab, steps: &mut Vec<Step>) {
     let mut redirects: BTreeMap<usize, Vec<(IpAddr, u8, u16)>> = BTreeMap::new();
     let mut directors: BTreeMap<usize, Vec<&Service>> = BTreeMap::new();
-    let position: HashMap<_, _> =
-        lab.nodes().iter().enumerate().map(|(n, node)| (node.name().as_str(), n)).collect();
+    let position: HashMap<_, _> = lab
+        .nodes()
+        .iter()
+        .enumerate()
+        .map(|(n, node)| (node.name().as_str(), n))
+        .collect();
     for service in lab.services() {
         if let Some(n) = position.get(service.director().as_str()) {
             directors.entry(*n).or_default().push(service);
@@ -189,7 +251,10 @@ fn accept_and_direct(lab: &Lab, steps: &mut Vec<Step>) {
     }
     for (n, vips) in redirects {
         let ns = Ns::named(lab.nodes()[n].name().as_str());
-        steps.push(Step::Accept { ns, ruleset: director::realserver_redirect(&vips) });
+        steps.push(Step::Accept {
+            ns,
+            ruleset: director::realserver_redirect(&vips),
+        });
     }
     for (n, services) in directors {
         let node = &lab.nodes()[n];
@@ -200,8 +265,15 @@ fn accept_and_direct(lab: &Lab, steps: &mut Vec<Step>) {
             .map(|s| s.engine())
             .find(|e| *e != EngineChoice::Auto)
             .unwrap_or(EngineChoice::Auto);
-        let services = services.into_iter().map(|s| service_spec(node, s)).collect();
-        steps.push(Step::Director { ns: Ns::named(node.name().as_str()), engine, services });
+        let services = services
+            .into_iter()
+            .map(|s| service_spec(node, s))
+            .collect();
+        steps.push(Step::Director {
+            ns: Ns::named(node.name().as_str()),
+            engine,
+            services,
+        });
     }
 }
 
@@ -223,7 +295,10 @@ fn service_spec(director: &Node, service: &Service) -> ServiceSpec {
         devices: director
             .interfaces()
             .iter()
-            .map(|i| Device { name: i.name().to_string(), mac: i.mac().octets() })
+            .map(|i| Device {
+                name: i.name().to_string(),
+                mac: i.mac().octets(),
+            })
             .collect(),
         servers: service
             .servers()
@@ -250,7 +325,11 @@ struct Roles<'a> {
 impl<'a> Roles<'a> {
     fn new(lab: &'a Lab) -> Self {
         let mut loopback: HashMap<&str, Vec<IpAddr>> = HashMap::new();
-        for service in lab.services().iter().filter(|s| s.accept() == Accept::Loopback) {
+        for service in lab
+            .services()
+            .iter()
+            .filter(|s| s.accept() == Accept::Loopback)
+        {
             for server in service.servers() {
                 let vips = loopback.entry(server.node().as_str()).or_default();
                 if !vips.contains(&service.vip()) {
@@ -262,14 +341,22 @@ impl<'a> Roles<'a> {
     }
 
     fn loopback_vips(&self, node: &Node) -> impl Iterator<Item = IpAddr> + '_ {
-        self.loopback.get(node.name().as_str()).into_iter().flatten().copied()
+        self.loopback
+            .get(node.name().as_str())
+            .into_iter()
+            .flatten()
+            .copied()
     }
 
     /// Loopback realservers must neither answer ARP for the VIP (arp_ignore=1) nor announce it as
     /// the source of their own requests (arp_announce=2): ip-sysctl.rst, and the LVS-HOWTO's "ARP
     /// problem".
     fn arp(&self, node: &Node) -> Arp {
-        if self.loopback.contains_key(node.name().as_str()) { (1, 2) } else { (0, 0) }
+        if self.loopback.contains_key(node.name().as_str()) {
+            (1, 2)
+        } else {
+            (0, 0)
+        }
     }
 }
 
@@ -289,7 +376,10 @@ fn namespace_sysctls(node: &Node, (arp_ignore, arp_announce): Arp) -> Vec<Sysctl
     let mut values = vec![Sysctl::new("net.ipv4.ip_forward", &forward)];
     for conf in ["all", "default"] {
         let mut v4 = |key: &str, value: u8| {
-            values.push(Sysctl::new(format!("net.ipv4.conf.{conf}.{key}"), value.to_string()));
+            values.push(Sysctl::new(
+                format!("net.ipv4.conf.{conf}.{key}"),
+                value.to_string(),
+            ));
         };
         v4("rp_filter", 0);
         v4("arp_ignore", arp_ignore);
@@ -381,6 +471,9 @@ impl SwitchNames {
     }
 
     fn port(&self, node: &str, interface: &str) -> String {
-        self.ports.get(&(node.to_owned(), interface.to_owned())).cloned().unwrap_or_default()
+        self.ports
+            .get(&(node.to_owned(), interface.to_owned()))
+            .cloned()
+            .unwrap_or_default()
     }
 }

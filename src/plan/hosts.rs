@@ -12,17 +12,27 @@ use crate::lab::{Lab, Node};
 /// network with it: the address on the shared network comes first then.
 pub fn hosts_file(lab: &Lab, for_node: &Node) -> String {
     let mut text = String::from("127.0.0.1\tlocalhost\n");
-    if for_node.interfaces().iter().any(crate::lab::Interface::ipv6) {
+    if for_node
+        .interfaces()
+        .iter()
+        .any(crate::lab::Interface::ipv6)
+    {
         text.push_str("::1\tlocalhost ip6-localhost ip6-loopback\n");
     }
-    let near: BTreeSet<_> = for_node.interfaces().iter().map(|i| i.network().as_str()).collect();
+    let near: BTreeSet<_> = for_node
+        .interfaces()
+        .iter()
+        .map(|i| i.network().as_str())
+        .collect();
     for (n, service) in lab.services().iter().enumerate() {
         let alias = if n == 0 { " VIP" } else { "" };
         let _ = writeln!(text, "{}\t{}{alias}", service.vip(), service.name());
     }
     for node in lab.nodes() {
-        let (shared, other): (Vec<_>, Vec<_>) =
-            node.interfaces().iter().partition(|i| near.contains(i.network().as_str()));
+        let (shared, other): (Vec<_>, Vec<_>) = node
+            .interfaces()
+            .iter()
+            .partition(|i| near.contains(i.network().as_str()));
         for interface in shared.iter().chain(&other) {
             let _ = writeln!(text, "{}\t{}", interface.address().addr(), node.name());
         }

@@ -149,7 +149,9 @@ impl fmt::Display for Step {
             }
             Self::Capture { interfaces } => {
                 write!(f, "capture")?;
-                interfaces.iter().try_for_each(|i| write!(f, " {}:{}", i.node, i.interface))
+                interfaces
+                    .iter()
+                    .try_for_each(|i| write!(f, " {}:{}", i.node, i.interface))
             }
             Self::Up { ns, link } => write!(f, "{ns}: set {link} up"),
             Self::Route { ns, via } => write!(f, "{ns}: add route default via {via}"),
@@ -157,7 +159,11 @@ impl fmt::Display for Step {
                 write!(f, "{ns}: program nftables")?;
                 indented(f, &ruleset.to_string())
             }
-            Self::Director { ns, engine, services } => {
+            Self::Director {
+                ns,
+                engine,
+                services,
+            } => {
                 let engine = match engine {
                     EngineChoice::Auto => "ipvs if the kernel has it, else nft",
                     EngineChoice::Ipvs => "ipvs",
@@ -176,7 +182,10 @@ impl fmt::Display for Step {
 fn service(s: &ServiceSpec) -> String {
     let protocol = if s.protocol == 17 { "udp" } else { "tcp" };
     let address = std::net::SocketAddr::new(s.vip, s.port);
-    let mut text = format!("service {} {address}/{protocol} scheduler {}", s.name, s.scheduler);
+    let mut text = format!(
+        "service {} {address}/{protocol} scheduler {}",
+        s.name, s.scheduler
+    );
     for server in &s.servers {
         text.push_str(&format!(
             "\nserver {} {} mac {} via {} weight {}",
@@ -191,5 +200,6 @@ fn service(s: &ServiceSpec) -> String {
 }
 
 fn indented(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    text.lines().try_for_each(|line| write!(f, "\n        {line}"))
+    text.lines()
+        .try_for_each(|line| write!(f, "\n        {line}"))
 }

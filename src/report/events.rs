@@ -31,7 +31,9 @@ impl Reporter {
             How::Json
         } else if std::io::stderr().is_terminal() {
             let bar = ProgressBar::new(0);
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_bar} {pos}/{len} steps") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {wide_bar} {pos}/{len} steps")
+            {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -87,21 +89,49 @@ fn words(event: &Event) -> Option<String> {
     let s = |n: usize| if n == 1 { "" } else { "s" };
     Some(match event {
         Event::Step { .. } => return None,
-        Event::NetworkUp { nodes, interfaces, ms } => {
-            format!("network: {nodes} node{}, {interfaces} interface{} ({ms} ms)", s(*nodes), s(*interfaces))
+        Event::NetworkUp {
+            nodes,
+            interfaces,
+            ms,
+        } => {
+            format!(
+                "network: {nodes} node{}, {interfaces} interface{} ({ms} ms)",
+                s(*nodes),
+                s(*interfaces)
+            )
         }
         Event::Capturing { interfaces, folder } => {
-            format!("capturing {interfaces} interface{} into {}", s(*interfaces), folder.display())
+            format!(
+                "capturing {interfaces} interface{} into {}",
+                s(*interfaces),
+                folder.display()
+            )
         }
-        Event::Director { node, engine, reason, services } => {
-            format!("director {node}: engine {engine} ({reason}), serving {}", services.join(", "))
+        Event::Director {
+            node,
+            engine,
+            reason,
+            services,
+        } => {
+            format!(
+                "director {node}: engine {engine} ({reason}), serving {}",
+                services.join(", ")
+            )
         }
         Event::Started { node } => format!("{node}: started"),
         Event::Ready { node, ms } => format!("{node}: ready ({ms} ms)"),
-        Event::Exited { node, how, restart_in_ms: Some(ms) } => {
+        Event::Exited {
+            node,
+            how,
+            restart_in_ms: Some(ms),
+        } => {
             format!("{node}: main process {how}; starting it again in {ms} ms")
         }
-        Event::Exited { node, how, restart_in_ms: None } => format!("{node}: main process {how}"),
+        Event::Exited {
+            node,
+            how,
+            restart_in_ms: None,
+        } => format!("{node}: main process {how}"),
         Event::Warning { text } => format!("warning: {text}"),
         Event::Up { lab, ms } => format!("lab {lab} is up ({ms} ms)"),
         Event::Failed { error, log } if log.is_empty() => format!("error: {error}"),
@@ -115,7 +145,11 @@ fn words(event: &Event) -> Option<String> {
         }
         Event::Captured { interfaces } => {
             let packets: u64 = interfaces.iter().map(|i| i.packets).sum();
-            let mut text = format!("captured {packets} frames on {} interface{}", interfaces.len(), s(interfaces.len()));
+            let mut text = format!(
+                "captured {packets} frames on {} interface{}",
+                interfaces.len(),
+                s(interfaces.len())
+            );
             for i in interfaces.iter().filter(|i| i.dropped > 0) {
                 text.push_str(&format!(
                     "\nwarning: {}:{} lost {} frames; its file is not complete",
@@ -131,7 +165,8 @@ fn words(event: &Event) -> Option<String> {
         }
         Event::Down { lab, errors } if errors.is_empty() => format!("lab {lab} is down"),
         Event::Down { lab, errors } => {
-            let mut text = format!("error: lab {lab} is not wholly removed; `nslab down {lab}` tries again");
+            let mut text =
+                format!("error: lab {lab} is not wholly removed; `nslab down {lab}` tries again");
             for e in errors {
                 text.push_str(&format!("\n  {e}"));
             }

@@ -6,7 +6,11 @@ use crate::supervisor::{CaptureStats, Status};
 fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
-        rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0)
+        rows.iter()
+            .filter_map(|r| r.get(c))
+            .map(|s| s.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
@@ -16,7 +20,11 @@ fn table(rows: &[Vec<String>], right: &[usize]) -> String {
             .enumerate()
             .map(|(c, cell)| {
                 let w = widths[c];
-                if right.contains(&c) { format!("{cell:>w$}") } else { format!("{cell:<w$}") }
+                if right.contains(&c) {
+                    format!("{cell:>w$}")
+                } else {
+                    format!("{cell:<w$}")
+                }
             })
             .collect();
         text.push_str(cells.join("  ").trim_end());
@@ -31,7 +39,13 @@ fn header(names: &[&str]) -> Vec<String> {
 
 /// The table of `nslab capture`.
 pub fn captures(interfaces: &[CaptureStats]) -> String {
-    let mut rows = vec![header(&["INTERFACE", "PACKETS", "BYTES", "DROPPED", "FILE"])];
+    let mut rows = vec![header(&[
+        "INTERFACE",
+        "PACKETS",
+        "BYTES",
+        "DROPPED",
+        "FILE",
+    ])];
     for i in interfaces {
         let mut row = vec![
             format!("{}:{}", i.node, i.interface),
@@ -63,7 +77,14 @@ pub fn status(labs: &[Status]) -> String {
             lab.supervisor.pid,
             lab.exchange.display()
         ));
-        let mut rows = vec![header(&["NODE", "STATE", "PID", "RESTARTS", "IMAGE", "ADDRESSES"])];
+        let mut rows = vec![header(&[
+            "NODE",
+            "STATE",
+            "PID",
+            "RESTARTS",
+            "IMAGE",
+            "ADDRESSES",
+        ])];
         for node in &lab.nodes {
             rows.push(vec![
                 node.name.clone(),
@@ -76,11 +97,21 @@ pub fn status(labs: &[Status]) -> String {
         }
         text.push_str(&table(&rows, &[2, 3]));
         if !lab.services.is_empty() {
-            let names = ["SERVICE", "ADDRESS", "DIRECTOR", "ENGINE", "SCHEDULER", "SERVERS"];
+            let names = [
+                "SERVICE",
+                "ADDRESS",
+                "DIRECTOR",
+                "ENGINE",
+                "SCHEDULER",
+                "SERVERS",
+            ];
             let mut rows = vec![header(&names)];
             for s in &lab.services {
-                let servers: Vec<String> =
-                    s.servers.iter().map(|(name, weight)| format!("{name}({weight})")).collect();
+                let servers: Vec<String> = s
+                    .servers
+                    .iter()
+                    .map(|(name, weight)| format!("{name}({weight})"))
+                    .collect();
                 rows.push(vec![
                     s.name.clone(),
                     s.address.clone(),

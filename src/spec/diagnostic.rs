@@ -97,7 +97,11 @@ impl Diagnostics {
     pub fn new(path: &Path, source: &str, mut list: Vec<Diagnostic>) -> Self {
         list.sort_by_key(|d| (d.span.start, d.span.end, d.code));
         list.dedup();
-        Self { path: path.to_owned(), source: source.to_owned(), list }
+        Self {
+            path: path.to_owned(),
+            source: source.to_owned(),
+            list,
+        }
     }
 
     /// The file's path as the caller gave it.
@@ -122,7 +126,10 @@ impl Diagnostics {
 
     /// How many errors there are.
     pub fn errors(&self) -> usize {
-        self.list.iter().filter(|d| d.severity() == Severity::Error).count()
+        self.list
+            .iter()
+            .filter(|d| d.severity() == Severity::Error)
+            .count()
     }
 
     /// Whether there is an error, so that there is no lab.
@@ -139,7 +146,11 @@ impl Diagnostics {
             (0, 0) => "no problems".to_owned(),
             (_, 0) => count(errors, "error"),
             (0, _) => count(warnings, "warning"),
-            _ => format!("{} and {}", count(errors, "error"), count(warnings, "warning")),
+            _ => format!(
+                "{} and {}",
+                count(errors, "error"),
+                count(warnings, "warning")
+            ),
         };
         format!("{counts} in {}", self.path.display())
     }
@@ -147,11 +158,18 @@ impl Diagnostics {
     /// For people: each problem with the text it is about, underlined; a last line counts them
     /// when there are several. `color` adds ANSI escapes. Does not end in a newline.
     pub fn render(&self, color: bool) -> String {
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if color {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let lines = Lines::new(&self.source);
         let path = self.path.to_string_lossy();
-        let mut out: Vec<String> =
-            self.list.iter().map(|d| self.render_one(d, &renderer, &lines, &path)).collect();
+        let mut out: Vec<String> = self
+            .list
+            .iter()
+            .map(|d| self.render_one(d, &renderer, &lines, &path))
+            .collect();
         if self.list.len() > 1 {
             out.push(self.summary());
         }
@@ -178,7 +196,11 @@ impl Diagnostics {
         let snippet = Snippet::source(&self.source[window.clone()])
             .line_start(first + 1)
             .path(path.to_owned())
-            .annotation(AnnotationKind::Primary.span(within(d.span)).label(d.label.as_str()))
+            .annotation(
+                AnnotationKind::Primary
+                    .span(within(d.span))
+                    .label(d.label.as_str()),
+            )
             .annotations(
                 d.related
                     .iter()
@@ -208,8 +230,11 @@ impl Diagnostics {
             })
         };
         let one = |d: &Diagnostic| {
-            let related: Vec<_> =
-                d.related.iter().map(|(s, l)| json!({ "label": l, "place": place(*s) })).collect();
+            let related: Vec<_> = d
+                .related
+                .iter()
+                .map(|(s, l)| json!({ "label": l, "place": place(*s) }))
+                .collect();
             json!({
                 "code": d.code, "severity": d.severity(), "title": d.code.title(),
                 "message": d.message, "label": d.label, "help": d.help,
@@ -243,39 +268,34 @@ impl<'a> IntoIterator for &'a Diagnostics {
 }
 
 /// Where the lines of a text begin.
-pub(super) struct Lines<'a> {
+struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        let starts =
-            std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    fn new(text: &'a str) -> Self {
+        let starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
         Self { text, starts }
     }
 
     /// The line, counted from 0, that holds this byte.
-    pub(super) fn of(&self, at: usize) -> usize {
+    fn of(&self, at: usize) -> usize {
         self.starts.partition_point(|&s| s <= at).saturating_sub(1)
     }
 
-    pub(super) fn start(&self, line: usize) -> usize {
+    fn start(&self, line: usize) -> usize {
         self.starts.get(line).copied().unwrap_or(self.text.len())
     }
 
     /// Its end, behind its newline.
-    pub(super) fn end(&self, line: usize) -> usize {
-        self.starts.get(line + 1).copied().unwrap_or(self.text.len())
-    }
-
-    /// How many lines there are; the part behind the last newline counts.
-    pub(super) fn count(&self) -> usize {
-        self.starts.len()
-    }
-
-    pub(super) fn text(&self, line: usize) -> &'a str {
-        &self.text[self.start(line)..self.end(line)]
+    fn end(&self, line: usize) -> usize {
+        self.starts
+            .get(line + 1)
+            .copied()
+            .unwrap_or(self.text.len())
     }
 
     /// Line and column from 1, the column in characters.

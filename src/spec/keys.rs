@@ -13,11 +13,19 @@ pub struct Key {
 }
 
 const fn must(name: &'static str, example: &'static str) -> Key {
-    Key { name, example, required: true }
+    Key {
+        name,
+        example,
+        required: true,
+    }
 }
 
 const fn may(name: &'static str, example: &'static str) -> Key {
-    Key { name, example, required: false }
+    Key {
+        name,
+        example,
+        required: false,
+    }
 }
 
 /// Keys of the file itself.
@@ -25,7 +33,10 @@ pub const LAB: &[Key] = &[
     must("name", r#""dsr""#),
     may("networks", r#"{ lan = { subnet = "192.168.10.0/24" } }"#),
     may("nodes", r#"{ client = { gateway = "router" } }"#),
-    may("services", r#"{ web = { vip = "172.28.128.3", port = 8080 } }"#),
+    may(
+        "services",
+        r#"{ web = { vip = "172.28.128.3", port = 8080 } }"#,
+    ),
     may("capture", r#"{ interfaces = "all" }"#),
 ];
 
@@ -49,7 +60,10 @@ pub const NODE: &[Key] = &[
     may("ready", r#"{ http = "http://localhost:8080/" }"#),
     may("gateway", r#""router""#),
     may("forward", "true"),
-    may("interfaces", r#"{ eth1 = { network = "lan", address = "192.168.10.2" } }"#),
+    may(
+        "interfaces",
+        r#"{ eth1 = { network = "lan", address = "192.168.10.2" } }"#,
+    ),
 ];
 
 /// Keys of a node's `interfaces.*`.
@@ -87,8 +101,11 @@ pub const SERVICE: &[Key] = &[
 ];
 
 /// Keys of a server's table.
-pub const SERVER: &[Key] =
-    &[must("node", r#""server1""#), may("weight", "3"), may("port", "8080")];
+pub const SERVER: &[Key] = &[
+    must("node", r#""server1""#),
+    may("weight", "3"),
+    may("port", "8080"),
+];
 
 /// Keys of `[capture]`.
 pub const CAPTURE: &[Key] = &[may("interfaces", r#""all""#), may("snaplen", "262144")];

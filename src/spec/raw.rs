@@ -11,7 +11,10 @@ pub struct Span {
 
 impl From<std::ops::Range<usize>> for Span {
     fn from(r: std::ops::Range<usize>) -> Self {
-        Self { start: r.start, end: r.end }
+        Self {
+            start: r.start,
+            end: r.end,
+        }
     }
 }
 
@@ -122,7 +125,11 @@ pub enum RawVolume {
     /// `"host:inside[:ro]"`.
     Short(At<String>),
     /// `{ source, target, read_only }`.
-    Long { source: Field<String>, target: Field<String>, read_only: Field<bool> },
+    Long {
+        source: Field<String>,
+        target: Field<String>,
+        read_only: Field<bool>,
+    },
 }
 
 /// `ready` of a node.

@@ -28,7 +28,10 @@ pub fn parse(text: &str) -> (RawLab, Vec<Diagnostic>) {
         damaged.push(span);
         reader.found.push(syntax(error.message(), span));
     }
-    let whole = Span { start: 0, end: text.len().min(text.find('\n').unwrap_or(text.len())) };
+    let whole = Span {
+        start: 0,
+        end: text.len().min(text.find('\n').unwrap_or(text.len())),
+    };
     let mut lab = reader.lab(root.get_ref(), whole);
     if !errors.is_empty() {
         // What is missing may be in the part that could not be read.
@@ -42,20 +45,36 @@ pub fn parse(text: &str) -> (RawLab, Vec<Diagnostic>) {
 fn syntax(message: &str, span: Span) -> Diagnostic {
     if message.contains("duplicate key") {
         let help = "remove one of the two, or give it another name";
-        return Diagnostic::new(Code::DuplicateKey, span, "key given twice", "given before", help);
+        return Diagnostic::new(
+            Code::DuplicateKey,
+            span,
+            "key given twice",
+            "given before",
+            help,
+        );
     }
     let help = "a lab file is TOML (https://toml.io): `key = value` lines below `[table]` headers";
-    Diagnostic::new(Code::Syntax, span, format!("not TOML: {message}"), "here", help)
+    Diagnostic::new(
+        Code::Syntax,
+        span,
+        format!("not TOML: {message}"),
+        "here",
+        help,
+    )
 }
 
 /// A table's entries in the order of the file.
-fn in_order<'a, 'i>(
-    table: &'a DeTable<'i>,
-) -> Vec<(At<String>, &'a Spanned<DeValue<'i>>)> {
+fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(At<String>, &'a Spanned<DeValue<'i>>)> {
     let mut entries: Vec<_> = table
         .iter()
         .map(|(key, value)| {
-            (At { value: key.get_ref().to_string(), span: key.span().into() }, value)
+            (
+                At {
+                    value: key.get_ref().to_string(),
+                    span: key.span().into(),
+                },
+                value,
+            )
         })
         .collect();
     entries.sort_by_key(|(key, _)| key.span.start);
@@ -93,10 +112,19 @@ impl Reader {
             let message = format!("unknown key {} in {what}", quote(&key.value));
             self.report(Code::UnknownKey, key.span, message, "unknown key", help);
         }
-        for key in keys.iter().filter(|k| k.required && !values.contains_key(k.name)) {
+        for key in keys
+            .iter()
+            .filter(|k| k.required && !values.contains_key(k.name))
+        {
             let message = format!("{what} has no {}", quote(key.name));
             let help = format!("add `{} = {}`", key.name, key.example);
-            self.report(Code::MissingKey, place, message, format!("{} is missing", quote(key.name)), help);
+            self.report(
+                Code::MissingKey,
+                place,
+                message,
+                format!("{} is missing", quote(key.name)),
+                help,
+            );
         }
         Table { what, values }
     }
@@ -109,14 +137,26 @@ impl Reader {
         label: impl Into<String>,
         help: impl Into<String>,
     ) {
-        self.found.push(Diagnostic::new(code, span, message, label, help));
+        self.found
+            .push(Diagnostic::new(code, span, message, label, help));
     }
 
     /// Reports a value of the wrong type.
-    fn wrong(&mut self, what: &str, key: &str, wanted: &str, value: &Spanned<DeValue<'_>>, example: &str) {
+    fn wrong(
+        &mut self,
+        what: &str,
+        key: &str,
+        wanted: &str,
+        value: &Spanned<DeValue<'_>>,
+        example: &str,
+    ) {
         let message = format!("{} of {what} must be {wanted}", quote(key));
         let label = format!("this is {}", article(value.get_ref()));
-        let help = if example.is_empty() { format!("write {wanted}") } else { format!("for example `{key} = {example}`") };
+        let help = if example.is_empty() {
+            format!("write {wanted}")
+        } else {
+            format!("for example `{key} = {example}`")
+        };
         self.report(Code::WrongType, value.span().into(), message, label, help);
     }
 
@@ -129,40 +169,79 @@ impl Reader {
         wanted: &str,
         convert: impl Fn(&DeValue<'_>) -> Option<T>,
     ) -> Field<T> {
-        let Some(value) = table.values.get(key) else { return Field::Absent };
+        let Some(value) = table.values.get(key) else {
+            return Field::Absent;
+        };
         if let Some(converted) = convert(value.get_ref()) {
-            return Field::Set(At { value: converted, span: value.span().into() });
+            return Field::Set(At {
+                value: converted,
+                span: value.span().into(),
+            });
         }
-        let example = keys.iter().find(|k| k.name == key).map_or("", |k| k.example);
+        let example = keys
+            .iter()
+            .find(|k| k.name == key)
+            .map_or("", |k| k.example);
         self.wrong(&table.what, key, wanted, value, example);
         Field::Bad
     }
 
-    fn text(&mut self, t: &Table<'_, '_>, keys: &'static [Key], key: &'static str) -> Field<String> {
+    fn text(
+        &mut self,
+        t: &Table<'_, '_>,
+        keys: &'static [Key],
+        key: &'static str,
+    ) -> Field<String> {
         self.field(t, keys, key, "a string", |v| v.as_str().map(str::to_owned))
     }
 
-    fn integer(&mut self, t: &Table<'_, '_>, keys: &'static [Key], key: &'static str) -> Field<i64> {
+    fn integer(
+        &mut self,
+        t: &Table<'_, '_>,
+        keys: &'static [Key],
+        key: &'static str,
+    ) -> Field<i64> {
         self.field(t, keys, key, "a whole number", integer)
     }
 
-    fn boolean(&mut self, t: &Table<'_, '_>, keys: &'static [Key], key: &'static str) -> Field<bool> {
+    fn boolean(
+        &mut self,
+        t: &Table<'_, '_>,
+        keys: &'static [Key],
+        key: &'static str,
+    ) -> Field<bool> {
         self.field(t, keys, key, "`true` or `false`", |v| v.as_bool())
     }
 
     /// Strings of an array, each with its own fate.
-    fn texts(&mut self, t: &Table<'_, '_>, keys: &'static [Key], key: &'static str) -> Field<Vec<Field<String>>> {
-        let Some(value) = t.values.get(key) else { return Field::Absent };
+    fn texts(
+        &mut self,
+        t: &Table<'_, '_>,
+        keys: &'static [Key],
+        key: &'static str,
+    ) -> Field<Vec<Field<String>>> {
+        let Some(value) = t.values.get(key) else {
+            return Field::Absent;
+        };
         let Some(array) = value.get_ref().as_array() else {
             return self.field(t, keys, key, "an array of strings", |_| None);
         };
-        let list = array.iter().map(|element| self.element(&t.what, key, element)).collect();
-        Field::Set(At { value: list, span: value.span().into() })
+        let list = array
+            .iter()
+            .map(|element| self.element(&t.what, key, element))
+            .collect();
+        Field::Set(At {
+            value: list,
+            span: value.span().into(),
+        })
     }
 
     fn element(&mut self, what: &str, key: &str, element: &Spanned<DeValue<'_>>) -> Field<String> {
         match element.get_ref().as_str() {
-            Some(text) => Field::Set(At { value: text.to_owned(), span: element.span().into() }),
+            Some(text) => Field::Set(At {
+                value: text.to_owned(),
+                span: element.span().into(),
+            }),
             None => {
                 self.wrong(what, key, "an array of strings", element, "");
                 Field::Bad
@@ -178,7 +257,9 @@ impl Reader {
         key: &'static str,
         kind: &str,
     ) -> Vec<(At<String>, &'a DeTable<'i>)> {
-        let Some(value) = t.values.get(key) else { return Vec::new() };
+        let Some(value) = t.values.get(key) else {
+            return Vec::new();
+        };
         let Some(table) = value.get_ref().as_table() else {
             let _: Field<()> = self.field(t, keys, key, "a table of tables", |_| None);
             return Vec::new();
@@ -200,8 +281,15 @@ impl Reader {
     }
 
     /// A table of strings by free names (`env`, `sysctls`).
-    fn pairs(&mut self, t: &Table<'_, '_>, keys: &'static [Key], key: &'static str) -> Vec<(At<String>, Field<String>)> {
-        let Some(value) = t.values.get(key) else { return Vec::new() };
+    fn pairs(
+        &mut self,
+        t: &Table<'_, '_>,
+        keys: &'static [Key],
+        key: &'static str,
+    ) -> Vec<(At<String>, Field<String>)> {
+        let Some(value) = t.values.get(key) else {
+            return Vec::new();
+        };
         let Some(table) = value.get_ref().as_table() else {
             let _: Field<()> = self.field(t, keys, key, "a table of strings", |_| None);
             return Vec::new();
@@ -234,9 +322,15 @@ impl Reader {
         let services = self.tables(&t, keys::LAB, "services", "service");
         RawLab {
             name: self.text(&t, keys::LAB, "name"),
-            networks: networks.into_iter().map(|(n, t)| self.network(n, t)).collect(),
+            networks: networks
+                .into_iter()
+                .map(|(n, t)| self.network(n, t))
+                .collect(),
             nodes: nodes.into_iter().map(|(n, t)| self.node(n, t)).collect(),
-            services: services.into_iter().map(|(n, t)| self.service(n, t)).collect(),
+            services: services
+                .into_iter()
+                .map(|(n, t)| self.service(n, t))
+                .collect(),
             capture: self.capture(&t),
             damaged: Vec::new(),
             incomplete: false,
@@ -244,7 +338,12 @@ impl Reader {
     }
 
     fn network(&mut self, name: At<String>, table: &DeTable<'_>) -> RawNetwork {
-        let t = self.table(format!("network {}", quote(&name.value)), keys::NETWORK, table, name.span);
+        let t = self.table(
+            format!("network {}", quote(&name.value)),
+            keys::NETWORK,
+            table,
+            name.span,
+        );
         RawNetwork {
             name,
             subnet: self.text(&t, keys::NETWORK, "subnet"),
@@ -255,15 +354,32 @@ impl Reader {
     }
 
     fn node(&mut self, name: At<String>, table: &DeTable<'_>) -> RawNode {
-        let t = self.table(format!("node {}", quote(&name.value)), keys::NODE, table, name.span);
+        let t = self.table(
+            format!("node {}", quote(&name.value)),
+            keys::NODE,
+            table,
+            name.span,
+        );
         let interfaces = match t.values.get("interfaces") {
             None => Field::Absent,
             Some(value) if value.get_ref().is_table() => {
                 let list = self.tables(&t, keys::NODE, "interfaces", "interface");
-                let list = list.into_iter().map(|(n, i)| self.interface(&name.value, n, i)).collect();
-                Field::Set(At { value: list, span: value.span().into() })
+                let list = list
+                    .into_iter()
+                    .map(|(n, i)| self.interface(&name.value, n, i))
+                    .collect();
+                Field::Set(At {
+                    value: list,
+                    span: value.span().into(),
+                })
             }
-            Some(_) => self.field(&t, keys::NODE, "interfaces", "a table of interfaces", |_| None),
+            Some(_) => self.field(
+                &t,
+                keys::NODE,
+                "interfaces",
+                "a table of interfaces",
+                |_| None,
+            ),
         };
         RawNode {
             interfaces,
@@ -273,7 +389,11 @@ impl Reader {
             command: self.texts(&t, keys::NODE, "command"),
             env: self.pairs(&t, keys::NODE, "env"),
             volumes: self.volumes(&t),
-            cap_add: self.texts(&t, keys::NODE, "cap_add").get().map(|at| at.value.clone()).unwrap_or_default(),
+            cap_add: self
+                .texts(&t, keys::NODE, "cap_add")
+                .get()
+                .map(|at| at.value.clone())
+                .unwrap_or_default(),
             sysctls: self.pairs(&t, keys::NODE, "sysctls"),
             restart: self.text(&t, keys::NODE, "restart"),
             ready: self.ready(&name.value, &t),
@@ -293,7 +413,9 @@ impl Reader {
     }
 
     fn volumes(&mut self, t: &Table<'_, '_>) -> Vec<RawVolume> {
-        let Some(value) = t.values.get("volumes") else { return Vec::new() };
+        let Some(value) = t.values.get("volumes") else {
+            return Vec::new();
+        };
         let Some(array) = value.get_ref().as_array() else {
             let _: Field<()> = self.field(t, keys::NODE, "volumes", "an array", |_| None);
             return Vec::new();
@@ -303,29 +425,46 @@ impl Reader {
             let span: Span = element.span().into();
             match element.get_ref() {
                 DeValue::String(text) => {
-                    list.push(RawVolume::Short(At { value: text.to_string(), span }));
+                    list.push(RawVolume::Short(At {
+                        value: text.to_string(),
+                        span,
+                    }));
                 }
                 DeValue::Table(table) => {
-                    let t = self.table(format!("a volume of {}", t.what), keys::VOLUME, table, span);
+                    let t =
+                        self.table(format!("a volume of {}", t.what), keys::VOLUME, table, span);
                     list.push(RawVolume::Long {
                         source: self.text(&t, keys::VOLUME, "source"),
                         target: self.text(&t, keys::VOLUME, "target"),
                         read_only: self.boolean(&t, keys::VOLUME, "read_only"),
                     });
                 }
-                _ => self.wrong(&t.what, "volumes", "an array of strings or tables", element, ""),
+                _ => self.wrong(
+                    &t.what,
+                    "volumes",
+                    "an array of strings or tables",
+                    element,
+                    "",
+                ),
             }
         }
         list
     }
 
     fn ready(&mut self, node: &str, t: &Table<'_, '_>) -> Field<RawReady> {
-        let Some(value) = t.values.get("ready") else { return Field::Absent };
+        let Some(value) = t.values.get("ready") else {
+            return Field::Absent;
+        };
         let Some(table) = value.get_ref().as_table() else {
             return self.field(t, keys::NODE, "ready", "a table", |_| None);
         };
         let span = value.span().into();
-        let t = self.table(format!("`ready` of node {}", quote(node)), keys::READY, table, span);
+        let t = self.table(
+            format!("`ready` of node {}", quote(node)),
+            keys::READY,
+            table,
+            span,
+        );
         let ready = RawReady {
             http: self.text(&t, keys::READY, "http"),
             tcp: self.integer(&t, keys::READY, "tcp"),
@@ -335,7 +474,12 @@ impl Reader {
     }
 
     fn service(&mut self, name: At<String>, table: &DeTable<'_>) -> RawService {
-        let t = self.table(format!("service {}", quote(&name.value)), keys::SERVICE, table, name.span);
+        let t = self.table(
+            format!("service {}", quote(&name.value)),
+            keys::SERVICE,
+            table,
+            name.span,
+        );
         RawService {
             vip: self.text(&t, keys::SERVICE, "vip"),
             port: self.integer(&t, keys::SERVICE, "port"),
@@ -351,7 +495,9 @@ impl Reader {
     }
 
     fn servers(&mut self, t: &Table<'_, '_>) -> Field<Vec<RawServer>> {
-        let Some(value) = t.values.get("servers") else { return Field::Absent };
+        let Some(value) = t.values.get("servers") else {
+            return Field::Absent;
+        };
         let Some(array) = value.get_ref().as_array() else {
             return self.field(t, keys::SERVICE, "servers", "an array", |_| None);
         };
@@ -360,12 +506,16 @@ impl Reader {
             let span: Span = element.span().into();
             list.push(match element.get_ref() {
                 DeValue::String(text) => RawServer {
-                    node: Field::Set(At { value: text.to_string(), span }),
+                    node: Field::Set(At {
+                        value: text.to_string(),
+                        span,
+                    }),
                     weight: Field::Absent,
                     port: Field::Absent,
                 },
                 DeValue::Table(table) => {
-                    let t = self.table(format!("a server of {}", t.what), keys::SERVER, table, span);
+                    let t =
+                        self.table(format!("a server of {}", t.what), keys::SERVER, table, span);
                     RawServer {
                         node: self.text(&t, keys::SERVER, "node"),
                         weight: self.integer(&t, keys::SERVER, "weight"),
@@ -373,35 +523,68 @@ impl Reader {
                     }
                 }
                 _ => {
-                    self.wrong(&t.what, "servers", "an array of node names or tables", element, "");
-                    RawServer { node: Field::Bad, weight: Field::Absent, port: Field::Absent }
+                    self.wrong(
+                        &t.what,
+                        "servers",
+                        "an array of node names or tables",
+                        element,
+                        "",
+                    );
+                    RawServer {
+                        node: Field::Bad,
+                        weight: Field::Absent,
+                        port: Field::Absent,
+                    }
                 }
             });
         }
-        Field::Set(At { value: list, span: value.span().into() })
+        Field::Set(At {
+            value: list,
+            span: value.span().into(),
+        })
     }
 
     fn capture(&mut self, lab: &Table<'_, '_>) -> RawCapture {
-        let absent = RawCapture { interfaces: Field::Absent, snaplen: Field::Absent };
-        let Some(value) = lab.values.get("capture") else { return absent };
+        let absent = RawCapture {
+            interfaces: Field::Absent,
+            snaplen: Field::Absent,
+        };
+        let Some(value) = lab.values.get("capture") else {
+            return absent;
+        };
         let Some(table) = value.get_ref().as_table() else {
             let _: Field<()> = self.field(lab, keys::LAB, "capture", "a table", |_| None);
             return absent;
         };
-        let t = self.table("`capture`".to_owned(), keys::CAPTURE, table, value.span().into());
+        let t = self.table(
+            "`capture`".to_owned(),
+            keys::CAPTURE,
+            table,
+            value.span().into(),
+        );
         let interfaces = match t.values.get("interfaces") {
             None => Field::Absent,
             Some(value) if value.get_ref().is_array() => {
                 match self.texts(&t, keys::CAPTURE, "interfaces") {
-                    Field::Set(At { value, span }) => Field::Set(At { value: RawScope::List(value), span }),
+                    Field::Set(At { value, span }) => Field::Set(At {
+                        value: RawScope::List(value),
+                        span,
+                    }),
                     _ => Field::Bad,
                 }
             }
-            Some(_) => self.field(&t, keys::CAPTURE, "interfaces", "\"all\", \"off\" or an array of strings", |v| {
-                v.as_str().map(|word| RawScope::Word(word.to_owned()))
-            }),
+            Some(_) => self.field(
+                &t,
+                keys::CAPTURE,
+                "interfaces",
+                "\"all\", \"off\" or an array of strings",
+                |v| v.as_str().map(|word| RawScope::Word(word.to_owned())),
+            ),
         };
-        RawCapture { interfaces, snaplen: self.integer(&t, keys::CAPTURE, "snaplen") }
+        RawCapture {
+            interfaces,
+            snaplen: self.integer(&t, keys::CAPTURE, "snaplen"),
+        }
     }
 }
 

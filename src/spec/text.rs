@@ -123,21 +123,37 @@ mod tests {
             ("naem", "name"),
             ("cap-add", "cap_add"),
         ] {
-            let known = ["subnet", "address", "gateway", "nodes", "scheduler", "name", "cap_add"];
+            let known = [
+                "subnet",
+                "address",
+                "gateway",
+                "nodes",
+                "scheduler",
+                "name",
+                "cap_add",
+            ];
             assert_eq!(nearest(slip, &known), [word], "{slip}");
         }
     }
 
     #[test]
     fn another_word_is_no_slip() {
-        assert_eq!(nearest("colour", &["subnet", "host", "mtu"]), Vec::<&str>::new());
+        assert_eq!(
+            nearest("colour", &["subnet", "host", "mtu"]),
+            Vec::<&str>::new()
+        );
         assert_eq!(nearest("b", &["a"]), Vec::<&str>::new());
         assert_eq!(nearest("", &["a", "bc"]), Vec::<&str>::new());
     }
 
     #[test]
     fn equally_near_words_are_all_named() {
-        let help = did_you_mean("server3", ["server1", "client", "server2"], "known:", "none");
+        let help = did_you_mean(
+            "server3",
+            ["server1", "client", "server2"],
+            "known:",
+            "none",
+        );
         assert_eq!(help, "did you mean `server1` or `server2`?");
     }
 

@@ -3,9 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::Result;
 use super::error::Error;
 use super::journal::Undo;
-use super::Result;
 use crate::director::{self, Program, ServiceSpec};
 use crate::kernel::{Kernel, Ns};
 use crate::lab::EngineChoice;
@@ -71,7 +71,11 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
         Step::Up { ns, link } => kernel.set_link_up(ns, link)?,
         Step::Route { ns, via } => kernel.add_default_route(ns, *via)?,
         Step::Accept { ns, ruleset } => kernel.apply_nft(ns, ruleset)?,
-        Step::Director { ns, engine, services } => {
+        Step::Director {
+            ns,
+            engine,
+            services,
+        } => {
             let directed = direct(ns, *engine, services, kernel, host.has_ipvs())?;
             host.directed(directed);
         }
@@ -88,7 +92,10 @@ fn direct<K: Kernel>(
     has_ipvs: bool,
 ) -> Result<Directed> {
     let node = ns.to_string();
-    let failed = |source| Error::Director { node: node.clone(), source };
+    let failed = |source| Error::Director {
+        node: node.clone(),
+        source,
+    };
     let choice = match choice {
         EngineChoice::Auto => director::Choice::Auto,
         EngineChoice::Ipvs => director::Choice::Ipvs,
@@ -100,7 +107,9 @@ fn direct<K: Kernel>(
     }
     let reason = match (choice, has_ipvs) {
         (director::Choice::Auto, false) => "this kernel has no IPVS",
-        (director::Choice::Auto, true) => "this version of nslab has no engine for the kernel's IPVS yet",
+        (director::Choice::Auto, true) => {
+            "this version of nslab has no engine for the kernel's IPVS yet"
+        }
         _ => "the lab file asks for it",
     };
     Ok(Directed {
@@ -134,7 +143,8 @@ mod tests {
             false
         }
         fn directed(&mut self, directed: Directed) {
-            self.notes.push(format!("{} runs {}", directed.node, directed.engine));
+            self.notes
+                .push(format!("{} runs {}", directed.node, directed.engine));
         }
         fn progress(&mut self, _: usize) {}
     }
@@ -146,7 +156,10 @@ mod tests {
     }
 
     fn position(calls: &[String], what: &str) -> usize {
-        calls.iter().position(|c| c == what).unwrap_or_else(|| panic!("no {what:?} in {calls:#?}"))
+        calls
+            .iter()
+            .position(|c| c == what)
+            .unwrap_or_else(|| panic!("no {what:?} in {calls:#?}"))
     }
 
     #[test]
@@ -171,19 +184,41 @@ mod tests {
     #[test]
     fn whatever_fails_the_host_link_is_in_the_journal_before_it_is_made() {
         let mut whole = Recorder::default();
-        network(&plan(), &mut whole, &mut Double::default(), &AtomicBool::new(false)).unwrap();
-        let calls = whole.calls.iter().filter(|c| !c.starts_with("capture")).count();
+        network(
+            &plan(),
+            &mut whole,
+            &mut Double::default(),
+            &AtomicBool::new(false),
+        )
+        .unwrap();
+        let calls = whole
+            .calls
+            .iter()
+            .filter(|c| !c.starts_with("capture"))
+            .count();
         for n in 1..=calls {
-            let (mut kernel, mut host) = (Recorder { fail_at: Some(n), ..Recorder::default() }, Double::default());
+            let (mut kernel, mut host) = (
+                Recorder {
+                    fail_at: Some(n),
+                    ..Recorder::default()
+                },
+                Double::default(),
+            );
             let failed = network(&plan(), &mut kernel, &mut host, &AtomicBool::new(false));
             // The capture call takes a number of its own in the recorder without being able to fail.
             if failed.is_ok() {
                 continue;
             }
             assert_eq!(kernel.calls.len(), n, "goes on after a failure");
-            let touched = kernel.calls.iter().any(|c| c.starts_with("add veth (host)"));
+            let touched = kernel
+                .calls
+                .iter()
+                .any(|c| c.starts_with("add veth (host)"));
             let noted = host.notes.iter().any(|n| n.starts_with("HostLinks"));
-            assert!(noted || !touched, "call {n}: host link made but not in the journal");
+            assert!(
+                noted || !touched,
+                "call {n}: host link made but not in the journal"
+            );
         }
     }
 

@@ -9,7 +9,9 @@ use super::{Error, Event, Result, RunDir};
 
 /// Names of all labs that have a folder, sorted.
 pub fn running_labs() -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(RunDir::base()) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(RunDir::base()) else {
+        return Vec::new();
+    };
     let mut labs: Vec<String> = entries
         .flatten()
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
@@ -24,7 +26,10 @@ pub fn find_lab(name: Option<&str>) -> Result<RunDir> {
     let mut labs = running_labs();
     match name {
         Some(name) if labs.iter().any(|l| l == name) => Ok(RunDir::of(name)),
-        Some(name) => Err(Error::NotUp { lab: name.to_owned(), running: labs }),
+        Some(name) => Err(Error::NotUp {
+            lab: name.to_owned(),
+            running: labs,
+        }),
         None if labs.len() > 1 => Err(Error::SeveralLabs(labs)),
         None => labs.pop().map(|l| RunDir::of(&l)).ok_or(Error::NoLab),
     }
@@ -45,12 +50,20 @@ impl Client {
     pub fn connect(dir: &RunDir) -> Result<Self> {
         let stream = UnixStream::connect(dir.socket()).map_err(|e| match e.kind() {
             std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound => {
-                Error::SupervisorDied { lab: dir.lab().to_owned() }
+                Error::SupervisorDied {
+                    lab: dir.lab().to_owned(),
+                }
             }
             std::io::ErrorKind::PermissionDenied => Error::NeedsRoot("..."),
-            _ => Error::Talk { lab: dir.lab().to_owned(), source: e },
+            _ => Error::Talk {
+                lab: dir.lab().to_owned(),
+                source: e,
+            },
         })?;
-        let this = Self { lab: dir.lab().to_owned(), stream: BufReader::new(stream) };
+        let this = Self {
+            lab: dir.lab().to_owned(),
+            stream: BufReader::new(stream),
+        };
         // Every request is answered at once but `down`, which reports as it goes.
         this.stream
             .get_ref()
@@ -60,14 +73,20 @@ impl Client {
     }
 
     fn talk(&self, source: std::io::Error) -> Error {
-        Error::Talk { lab: self.lab.clone(), source }
+        Error::Talk {
+            lab: self.lab.clone(),
+            source,
+        }
     }
 
     fn send(&mut self, request: &Request) -> Result<()> {
         let mut line =
             serde_json::to_vec(request).map_err(|e| self.talk(std::io::Error::other(e)))?;
         line.push(b'\n');
-        self.stream.get_mut().write_all(&line).map_err(|e| self.talk(e))
+        self.stream
+            .get_mut()
+            .write_all(&line)
+            .map_err(|e| self.talk(e))
     }
 
     fn receive(&mut self) -> Result<Option<Reply>> {
@@ -84,7 +103,9 @@ impl Client {
     /// Asks and gives the one answer.
     pub fn ask(&mut self, request: &Request) -> Result<Reply> {
         self.send(request)?;
-        self.receive()?.ok_or_else(|| Error::SupervisorDied { lab: self.lab.clone() })
+        self.receive()?.ok_or_else(|| Error::SupervisorDied {
+            lab: self.lab.clone(),
+        })
     }
 
     /// Takes the lab down, handing on what is reported; gives what could not be undone.
@@ -98,6 +119,8 @@ impl Client {
                 }
             }
         }
-        Err(Error::SupervisorDied { lab: self.lab.clone() })
+        Err(Error::SupervisorDied {
+            lab: self.lab.clone(),
+        })
     }
 }

@@ -39,7 +39,9 @@ pub enum Error {
         source: io::Error,
     },
     /// `up` of a lab that runs.
-    #[error("lab {lab} is up already (supervisor pid {pid}); `nslab ps` shows it, `nslab down {lab}` ends it")]
+    #[error(
+        "lab {lab} is up already (supervisor pid {pid}); `nslab ps` shows it, `nslab down {lab}` ends it"
+    )]
     AlreadyUp {
         /// Its name.
         lab: String,
@@ -67,7 +69,9 @@ pub enum Error {
         lab: String,
     },
     /// The host's own network is in the way.
-    #[error("the host already has a route to {route}, which overlaps network {network} ({subnet}) that the lab puts the host on; take another subnet in the lab file, or remove `host` from the network")]
+    #[error(
+        "the host already has a route to {route}, which overlaps network {network} ({subnet}) that the lab puts the host on; take another subnet in the lab file, or remove `host` from the network"
+    )]
     RouteOverlap {
         /// The host's route.
         route: String,
@@ -77,7 +81,9 @@ pub enum Error {
         subnet: String,
     },
     /// An interface of this name exists on the host.
-    #[error("the host already has an interface {0}, the name that the lab would use; rename the lab or the network")]
+    #[error(
+        "the host already has an interface {0}, the name that the lab would use; rename the lab or the network"
+    )]
     HostLinkExists(String),
     /// A node did not become ready.
     #[error("node {node} is not ready: {why}")]
@@ -122,6 +128,10 @@ pub(super) trait OnPath<T> {
 
 impl<T, E: Into<io::Error>> OnPath<T> for Result<T, E> {
     fn on(self, op: &'static str, path: &std::path::Path) -> Result<T, Error> {
-        self.map_err(|e| Error::File { op, path: path.to_owned(), source: e.into() })
+        self.map_err(|e| Error::File {
+            op,
+            path: path.to_owned(),
+            source: e.into(),
+        })
     }
 }

@@ -52,13 +52,22 @@ pub struct Journal {
 impl Journal {
     /// Opens a new journal.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create_new(true).append(true).open(path).on("create", path)?;
-        Ok(Self { path: path.to_owned(), file })
+        let file = OpenOptions::new()
+            .create_new(true)
+            .append(true)
+            .open(path)
+            .on("create", path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     /// Writes down what is about to be done.
     pub fn note(&mut self, undo: &Undo) -> Result<()> {
-        let mut line = serde_json::to_vec(undo).map_err(std::io::Error::other).on("encode", &self.path)?;
+        let mut line = serde_json::to_vec(undo)
+            .map_err(std::io::Error::other)
+            .on("encode", &self.path)?;
         line.push(b'\n');
         self.file.write_all(&line).on("write", &self.path)
     }
@@ -66,7 +75,10 @@ impl Journal {
     /// Everything that was written, oldest first; an unfinished last line is left out.
     pub fn read(path: &Path) -> Result<Vec<Undo>> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Ok(text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()),
+            Ok(text) => Ok(text
+                .lines()
+                .filter_map(|l| serde_json::from_str(l).ok())
+                .collect()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(e) => Err(e).on("read", path),
         }
@@ -81,7 +93,9 @@ mod tests {
     fn a_line_cut_off_by_a_crash_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        let first = Undo::Mount { path: "/run/x".into() };
+        let first = Undo::Mount {
+            path: "/run/x".into(),
+        };
         let mut journal = Journal::create(&path).unwrap();
         journal.note(&first).unwrap();
         journal.file.write_all(br#"{"undo":"folder","pa"#).unwrap();

@@ -46,7 +46,10 @@ impl Owner {
     /// The user who ran sudo, if one did (sudo(8): `SUDO_UID`, `SUDO_GID`).
     pub fn from_sudo() -> Option<Self> {
         let id = |name| std::env::var(name).ok()?.parse().ok();
-        Some(Self { uid: id("SUDO_UID")?, gid: id("SUDO_GID")? })
+        Some(Self {
+            uid: id("SUDO_UID")?,
+            gid: id("SUDO_GID")?,
+        })
     }
 }
 
@@ -101,7 +104,9 @@ pub fn up(launch: &Launch, mut on_event: impl FnMut(&Event)) -> Result<()> {
     let mut outcome = None;
     for line in BufReader::new(stdout).lines() {
         let line = line.on("read from", &exe)?;
-        let Ok(event) = serde_json::from_str::<Event>(&line) else { continue };
+        let Ok(event) = serde_json::from_str::<Event>(&line) else {
+            continue;
+        };
         on_event(&event);
         match event {
             Event::Up { .. } => {
@@ -142,7 +147,8 @@ mod interrupt {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             set.add(signal);
         }
-        set.thread_block().map_err(|e| Error::Refused(format!("cannot block signals: {e}")))?;
+        set.thread_block()
+            .map_err(|e| Error::Refused(format!("cannot block signals: {e}")))?;
         Ok(Interrupts(set))
     }
 

@@ -20,9 +20,17 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path).on("open", path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .on("open", path)?;
         let len = file.metadata().on("look at", path)?.len();
-        Ok(Self { path: path.to_owned(), file, len })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            len,
+        })
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -65,7 +73,10 @@ mod tests {
             log.write(line.as_bytes()).unwrap();
         }
         log.write(b"last\n").unwrap();
-        let sizes: u64 = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        let sizes: u64 = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .sum();
         assert!(sizes <= 2 * (LIMIT + 1024), "{sizes}");
         let tail = tail(&path, 3);
         assert_eq!(tail.len(), 3);

@@ -104,15 +104,29 @@ impl Starter {
     /// Starts a node's init, and waits until its root filesystem stands and it can be entered.
     /// Call it on the thread that lives as long as the supervisor: the init dies with its parent
     /// thread (PR_SET_PDEATHSIG).
-    pub(super) async fn start(&self, lab: &Lab, node: &Node, journal: &mut Journal) -> Result<Init> {
+    pub(super) async fn start(
+        &self,
+        lab: &Lab,
+        node: &Node,
+        journal: &mut Journal,
+    ) -> Result<Init> {
         let name = node.name().as_str();
-        let failed = |source| Error::Node { node: name.to_owned(), source };
+        let failed = |source| Error::Node {
+            node: name.to_owned(),
+            source,
+        };
         let spec = self.spec(lab, node)?;
         let ns = netns::open(&self.dir.pins().join(name))?;
         let init = node::spawn(&spec, ns.as_fd()).map_err(failed)?;
         let pid = init.pid.as_raw();
-        let id = ProcessId { pid, start_time: init.start_time };
-        journal.note(&Undo::Process { what: format!("init of {name}"), id })?;
+        let id = ProcessId {
+            pid,
+            start_time: init.start_time,
+        };
+        journal.note(&Undo::Process {
+            what: format!("init of {name}"),
+            id,
+        })?;
         let target = Target::new(&spec, &init);
         let status = pipe::Receiver::from_owned_fd(init.status)
             .on("watch", Path::new("the status pipe of a node"))?;
@@ -122,16 +136,25 @@ impl Starter {
         self.keep_log(name, output)?;
         let mut status = BufReader::new(status).lines();
         loop {
-            let line = status.next_line().await.on("read", Path::new("the status of a node"))?;
+            let line = status
+                .next_line()
+                .await
+                .on("read", Path::new("the status of a node"))?;
             match line.as_deref().map(serde_json::from_str::<InitEvent>) {
                 Some(Ok(InitEvent::Up)) => break,
                 Some(Ok(InitEvent::Failed { message })) => {
-                    return Err(Error::NotReady { node: name.to_owned(), why: message });
+                    return Err(Error::NotReady {
+                        node: name.to_owned(),
+                        why: message,
+                    });
                 }
                 Some(_) => {}
                 None => {
                     let why = "its init died while it set up the root filesystem".to_owned();
-                    return Err(Error::NotReady { node: name.to_owned(), why });
+                    return Err(Error::NotReady {
+                        node: name.to_owned(),
+                        why,
+                    });
                 }
             }
         }
@@ -141,7 +164,10 @@ impl Starter {
         tokio::task::spawn_local(async move {
             while let Ok(Some(line)) = status.next_line().await {
                 if let Ok(event) = serde_json::from_str(&line) {
-                    let _ = notices.send(Notice { node: node.clone(), what: What::Init(event) });
+                    let _ = notices.send(Notice {
+                        node: node.clone(),
+                        what: What::Init(event),
+                    });
                 }
             }
         });
@@ -173,7 +199,10 @@ impl Starter {
                 rustix::process::WaitId::PidFd(fd.get_ref().as_fd()),
                 rustix::process::WaitIdOptions::EXITED,
             );
-            let _ = notices.send(Notice { node, what: What::Gone });
+            let _ = notices.send(Notice {
+                node,
+                what: What::Gone,
+            });
         });
         Ok(())
     }
@@ -190,14 +219,22 @@ impl Starter {
                 for dir in [&upper, &work, &target] {
                     fs::create_dir_all(dir).on("create", dir)?;
                 }
-                Rootfs::Overlay { lower: image.layers.clone(), upper, work, target }
+                Rootfs::Overlay {
+                    lower: image.layers.clone(),
+                    upper,
+                    work,
+                    target,
+                }
             }
         };
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         env.insert("PATH".into(), HOST_PATH.into());
         env.extend(image.iter().flat_map(|i| i.env.iter().cloned()));
         env.extend(node.env().clone());
-        let argv = node.command().cloned().or_else(|| image.map(|i| i.argv.clone()));
+        let argv = node
+            .command()
+            .cloned()
+            .or_else(|| image.map(|i| i.argv.clone()));
         let binds = node
             .volumes()
             .iter()
@@ -207,8 +244,10 @@ impl Starter {
                 read_only: v.read_only(),
             })
             .collect();
-        let mut capabilities: Vec<String> =
-            node::DEFAULT_CAPABILITIES.iter().map(ToString::to_string).collect();
+        let mut capabilities: Vec<String> = node::DEFAULT_CAPABILITIES
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         capabilities.extend(node.cap_add().iter().cloned());
         capabilities.dedup();
         Ok(InitSpec {
@@ -220,7 +259,10 @@ impl Starter {
             user: image.map(|i| i.user.clone()).unwrap_or_default(),
             cwd: image.map(|i| i.workdir.clone()).unwrap_or_default(),
             capabilities,
-            process: argv.map(|argv| Process { argv, restart: restart(node.restart()) }),
+            process: argv.map(|argv| Process {
+                argv,
+                restart: restart(node.restart()),
+            }),
             grace_ms: InitSpec::DEFAULT_GRACE.as_millis() as u64,
         })
     }
@@ -251,6 +293,10 @@ pub(super) async fn stop(inits: &[Init], grace: Duration) {
 }
 
 async fn ended(init: &Init, deadline: tokio::time::Instant) -> bool {
-    let Ok(fd) = init.pidfd.try_clone().and_then(AsyncFd::new) else { return false };
-    tokio::time::timeout_at(deadline, fd.readable()).await.is_ok()
+    let Ok(fd) = init.pidfd.try_clone().and_then(AsyncFd::new) else {
+        return false;
+    };
+    tokio::time::timeout_at(deadline, fd.readable())
+        .await
+        .is_ok()
 }

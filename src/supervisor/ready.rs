@@ -30,7 +30,10 @@ pub(super) fn wait(ready: &Ready, ns: OwnedFd, cancel: &Arc<AtomicBool>) -> Resu
                 return Err("interrupted".to_owned());
             }
             if start.elapsed() + PAUSE >= ready.timeout() {
-                return Err(format!("{why} (waited {} s)", ready.timeout().as_secs_f32()));
+                return Err(format!(
+                    "{why} (waited {} s)",
+                    ready.timeout().as_secs_f32()
+                ));
             }
             std::thread::sleep(PAUSE);
         }
@@ -75,7 +78,9 @@ fn status_code(stream: &mut impl Read) -> std::io::Result<Option<u16>> {
         }
     }
     let line = String::from_utf8_lossy(&line[..12]);
-    Ok(line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse().ok()))
+    Ok(line
+        .strip_prefix("HTTP/1.")
+        .and_then(|rest| rest.get(2..5)?.parse().ok()))
 }
 
 /// Names other than `localhost` have been checked to be addresses of the node: no name service of
@@ -114,13 +119,24 @@ mod tests {
         let answer = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = stream.read(&mut [0; 512]);
-            stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").unwrap();
+            stream
+                .write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+                .unwrap();
         });
-        let kind = ReadyKind::Http { host: "localhost".into(), port, path: "/x".into() };
+        let kind = ReadyKind::Http {
+            host: "localhost".into(),
+            port,
+            path: "/x".into(),
+        };
         let said = probe(&kind, Duration::from_secs(5)).unwrap_err();
         answer.join().unwrap();
         assert_eq!(said, format!("http://localhost:{port}/x answers 503"));
         let said = probe(&kind, Duration::from_secs(5)).unwrap_err();
-        assert!(said.starts_with(&format!("nothing accepts connections on localhost:{port}: ")), "{said}");
+        assert!(
+            said.starts_with(&format!(
+                "nothing accepts connections on localhost:{port}: "
+            )),
+            "{said}"
+        );
     }
 }

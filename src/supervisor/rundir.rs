@@ -48,7 +48,10 @@ impl RunDir {
 
     /// The folder of the lab of that name; it need not exist.
     pub fn of(lab: &str) -> Self {
-        Self { lab: lab.to_owned(), root: Self::base().join(lab) }
+        Self {
+            lab: lab.to_owned(),
+            root: Self::base().join(lab),
+        }
     }
 
     /// The lab's name.
@@ -152,7 +155,9 @@ impl RunDir {
 /// Writes JSON to a file that is whole at any time.
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let temporary = path.with_extension("new");
-    let text = serde_json::to_vec(value).map_err(std::io::Error::other).on("encode", path)?;
+    let text = serde_json::to_vec(value)
+        .map_err(std::io::Error::other)
+        .on("encode", path)?;
     fs::write(&temporary, text).on("write", &temporary)?;
     fs::rename(&temporary, path).on("rename", &temporary)
 }

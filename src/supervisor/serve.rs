@@ -41,7 +41,10 @@ pub fn main() -> ExitCode {
     match prepare() {
         Ok((launch, lab)) => run(launch, lab),
         Err(e) => {
-            tell(&Event::Failed { error: e.to_string(), log: Vec::new() });
+            tell(&Event::Failed {
+                error: e.to_string(),
+                log: Vec::new(),
+            });
             ExitCode::FAILURE
         }
     }
@@ -51,12 +54,15 @@ pub fn main() -> ExitCode {
 fn prepare() -> Result<(Launch, Lab)> {
     let stdin = std::io::stdin();
     let mut line = String::new();
-    stdin.lock().read_line(&mut line).on("read", "standard input".as_ref())?;
+    stdin
+        .lock()
+        .read_line(&mut line)
+        .on("read", "standard input".as_ref())?;
     let launch: Launch = serde_json::from_str(&line)
         .map_err(std::io::Error::other)
         .on("understand", "standard input".as_ref())?;
-    let lab = crate::lab::load(&launch.file, &launch.text)
-        .map_err(|e| Error::Refused(e.to_string()))?;
+    let lab =
+        crate::lab::load(&launch.file, &launch.text).map_err(|e| Error::Refused(e.to_string()))?;
     let _ = nix::unistd::setsid();
     std::env::set_current_dir("/").on("change to", "/".as_ref())?;
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
@@ -81,10 +87,16 @@ fn tell(event: &Event) {
 }
 
 fn run(launch: Launch, lab: Lab) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(e) => {
-            tell(&Event::Failed { error: format!("cannot start a runtime: {e}"), log: Vec::new() });
+            tell(&Event::Failed {
+                error: format!("cannot start a runtime: {e}"),
+                log: Vec::new(),
+            });
             return ExitCode::FAILURE;
         }
     };
@@ -136,7 +148,12 @@ impl Supervisor {
     /// Brings the lab up; on an error everything is undone and told.
     async fn up(launch: Launch, lab: Lab) -> Result<(Rc<Self>, Inbox), ()> {
         let begun = Instant::now();
-        let failed = |e: &Error| tell(&Event::Failed { error: e.to_string(), log: Vec::new() });
+        let failed = |e: &Error| {
+            tell(&Event::Failed {
+                error: e.to_string(),
+                log: Vec::new(),
+            })
+        };
         let (this, mut inbox) = Self::claim(begun, launch, lab).map_err(|e| failed(&e))?;
         let this = Rc::new(this);
         match this.bring_up(&mut inbox).await {
@@ -148,9 +165,15 @@ impl Supervisor {
                     }
                     _ => Vec::new(),
                 };
-                this.event(&Event::Failed { error: e.to_string(), log });
+                this.event(&Event::Failed {
+                    error: e.to_string(),
+                    log,
+                });
                 let errors = this.take_down().await;
-                this.event(&Event::Down { lab: this.lab.name().to_string(), errors });
+                this.event(&Event::Down {
+                    lab: this.lab.name().to_string(),
+                    errors,
+                });
                 Err(())
             }
         }
@@ -171,7 +194,10 @@ impl Supervisor {
             }
             drop(lock);
             lock = dir.lock()?;
-            let text = format!("lab {} had been left behind by a supervisor that was killed; it was removed first", lab.name());
+            let text = format!(
+                "lab {} had been left behind by a supervisor that was killed; it was removed first",
+                lab.name()
+            );
             tell(&Event::Warning { text });
         }
         let me = ProcessId::current()
@@ -185,12 +211,17 @@ impl Supervisor {
             let path = dir.path().join(sub);
             fs::create_dir_all(&path).on("create", &path)?;
         }
-        journal.note(&Undo::Folder { path: launch.scratch.join(lab.name().as_str()) })?;
+        journal.note(&Undo::Folder {
+            path: launch.scratch.join(lab.name().as_str()),
+        })?;
         let (notices, notices_in) = unbounded_channel();
         let (stop, stop_in) = unbounded_channel();
         let socket = dir.socket();
         let listener = UnixListener::bind(&socket).on("listen on", &socket)?;
-        let base = launch.file.parent().map_or_else(PathBuf::new, PathBuf::from);
+        let base = launch
+            .file
+            .parent()
+            .map_or_else(PathBuf::new, PathBuf::from);
         let starter = Starter {
             dir: dir.clone(),
             scratch: launch.scratch.clone(),
@@ -199,7 +230,10 @@ impl Supervisor {
             notices,
         };
         let log = File::create(dir.supervisor_log()).ok();
-        let live = Live { journal: Some(journal), ..Live::default() };
+        let live = Live {
+            journal: Some(journal),
+            ..Live::default()
+        };
         let this = Self {
             begun,
             since,
@@ -214,7 +248,14 @@ impl Supervisor {
             _lock: lock,
         };
         this.write_state(false)?;
-        Ok((this, Inbox { listener, notices: notices_in, stop: stop_in }))
+        Ok((
+            this,
+            Inbox {
+                listener,
+                notices: notices_in,
+                stop: stop_in,
+            },
+        ))
     }
 
     fn write_state(&self, up: bool) -> Result<()> {
@@ -232,7 +273,9 @@ impl Supervisor {
     /// To the waiting `up` and into the supervisor's log.
     fn event(&self, event: &Event) {
         tell(event);
-        if let (Some(log), Ok(text)) = (self.log.borrow_mut().as_mut(), serde_json::to_string(event)) {
+        if let (Some(log), Ok(text)) =
+            (self.log.borrow_mut().as_mut(), serde_json::to_string(event))
+        {
             let _ = writeln!(log, "{:.3} {text}", self.begun.elapsed().as_secs_f64());
         }
     }
@@ -265,7 +308,10 @@ impl Supervisor {
         outcome?;
         self.write_state(true)?;
         let ms = millis(self.begun);
-        self.event(&Event::Up { lab: self.lab.name().to_string(), ms });
+        self.event(&Event::Up {
+            lab: self.lab.name().to_string(),
+            ms,
+        });
         detach_stdio();
         Ok(())
     }
@@ -320,10 +366,17 @@ impl Supervisor {
         result?;
         let interfaces = self.lab.nodes().iter().map(|n| n.interfaces().len()).sum();
         let ms = millis(self.begun);
-        self.event(&Event::NetworkUp { nodes: self.lab.nodes().len(), interfaces, ms });
+        self.event(&Event::NetworkUp {
+            nodes: self.lab.nodes().len(),
+            interfaces,
+            ms,
+        });
         if capturing > 0 {
             let folder = self.launch.exchange.clone();
-            self.event(&Event::Capturing { interfaces: capturing, folder });
+            self.event(&Event::Capturing {
+                interfaces: capturing,
+                folder,
+            });
         }
         for directed in &self.state.borrow().directed {
             self.event(&Event::Director {
@@ -357,7 +410,10 @@ impl Supervisor {
                 started: Instant::now(),
                 probed: node.ready().is_some(),
             };
-            self.state.borrow_mut().nodes.insert(node.name().to_string(), running);
+            self.state
+                .borrow_mut()
+                .nodes
+                .insert(node.name().to_string(), running);
         }
         for step in &plan.steps {
             match step {
@@ -375,7 +431,10 @@ impl Supervisor {
 
     /// Starts a node's init, once.
     async fn start(&self, name: &str) -> Result<()> {
-        let node = self.lab.node(name).ok_or_else(|| no_node(&self.lab, name))?;
+        let node = self
+            .lab
+            .node(name)
+            .ok_or_else(|| no_node(&self.lab, name))?;
         let journal = self.state.borrow_mut().journal.take();
         let mut journal = journal
             .ok_or_else(|| Error::Refused("another node is being started; try again".to_owned()))?;
@@ -394,7 +453,9 @@ impl Supervisor {
     }
 
     fn probe(&self, name: &str, cancel: &Arc<AtomicBool>) -> Result<()> {
-        let Some(ready) = self.lab.node(name).and_then(|n| n.ready().cloned()) else { return Ok(()) };
+        let Some(ready) = self.lab.node(name).and_then(|n| n.ready().cloned()) else {
+            return Ok(());
+        };
         let ns = netns::open(&self.dir.pins().join(name))?;
         let (node, cancel) = (name.to_owned(), cancel.clone());
         let notices = self.starter.notices.clone();
@@ -402,7 +463,10 @@ impl Supervisor {
             .name("probe".into())
             .spawn(move || {
                 let result = ready::wait(&ready, ns, &cancel);
-                let _ = notices.send(Notice { node, what: What::Probed(result) });
+                let _ = notices.send(Notice {
+                    node,
+                    what: What::Probed(result),
+                });
             })
             .on("start a thread", "probe".as_ref())?;
         Ok(())
@@ -412,7 +476,11 @@ impl Supervisor {
     fn while_starting(&self, waiting: &mut HashSet<String>, notice: Notice) -> Result<()> {
         let node = notice.node.clone();
         let why = match &notice.what {
-            What::Init(InitEvent::Exited { code, signal, restart_in_ms }) => {
+            What::Init(InitEvent::Exited {
+                code,
+                signal,
+                restart_in_ms,
+            }) => {
                 let how = how(*code, *signal);
                 match (code, restart_in_ms) {
                     // A clean end without restart is what one-shot commands do.
@@ -442,34 +510,62 @@ impl Supervisor {
     }
 
     fn probed(&self, node: &str) -> bool {
-        self.state.borrow().nodes.get(node).is_some_and(|n| n.probed)
+        self.state
+            .borrow()
+            .nodes
+            .get(node)
+            .is_some_and(|n| n.probed)
     }
 
     /// Keeps the books on a node.
     fn notice(&self, notice: Notice) {
         let Notice { node, what } = notice;
         let mut live = self.state.borrow_mut();
-        let Some(running) = live.nodes.get_mut(&node) else { return };
+        let Some(running) = live.nodes.get_mut(&node) else {
+            return;
+        };
         let mut event = None;
         match what {
             What::Init(InitEvent::Started { .. }) => {
                 if running.phase == Phase::Restarting {
                     running.restarts += 1;
                 }
-                running.phase = if running.probed { Phase::Starting } else { Phase::Running };
+                running.phase = if running.probed {
+                    Phase::Starting
+                } else {
+                    Phase::Running
+                };
             }
-            What::Init(InitEvent::Exited { code, signal, restart_in_ms }) => {
-                running.phase =
-                    if restart_in_ms.is_some() { Phase::Restarting } else { Phase::Exited };
-                event = Some(Event::Exited { node, how: how(code, signal), restart_in_ms });
+            What::Init(InitEvent::Exited {
+                code,
+                signal,
+                restart_in_ms,
+            }) => {
+                running.phase = if restart_in_ms.is_some() {
+                    Phase::Restarting
+                } else {
+                    Phase::Exited
+                };
+                event = Some(Event::Exited {
+                    node,
+                    how: how(code, signal),
+                    restart_in_ms,
+                });
             }
             What::Probed(Ok(())) => {
                 running.phase = Phase::Ready;
-                event = Some(Event::Ready { node, ms: millis(running.started) });
+                event = Some(Event::Ready {
+                    node,
+                    ms: millis(running.started),
+                });
             }
             What::Gone => {
                 running.init = None;
-                running.phase = if running.phase == Phase::Idle { Phase::Idle } else { Phase::Exited };
+                running.phase = if running.phase == Phase::Idle {
+                    Phase::Idle
+                } else {
+                    Phase::Exited
+                };
                 let _ = fs::remove_file(self.dir.target(&node));
             }
             _ => {}
@@ -493,7 +589,10 @@ impl Supervisor {
             }
         };
         let errors = self.take_down_telling(asker.as_ref()).await;
-        let event = Event::Down { lab: self.lab.name().to_string(), errors };
+        let event = Event::Down {
+            lab: self.lab.name().to_string(),
+            errors,
+        };
         if let Some(mut stream) = asker {
             let _ = reply(&mut stream, &Reply::Event { event }).await;
         }
@@ -505,8 +604,13 @@ impl Supervisor {
 
     /// Everything off, captures last; gives what could not be undone.
     async fn take_down_telling(&self, _asker: Option<&Asker>) -> Vec<String> {
-        let inits: Vec<_> =
-            self.state.borrow_mut().nodes.values_mut().filter_map(|n| n.init.take()).collect();
+        let inits: Vec<_> = self
+            .state
+            .borrow_mut()
+            .nodes
+            .values_mut()
+            .filter_map(|n| n.init.take())
+            .collect();
         nodes::stop(&inits, GRACE).await;
         let captures = self.state.borrow_mut().captures.take();
         if let Some(captures) = captures {
@@ -531,13 +635,19 @@ impl Supervisor {
                     return;
                 }
                 Ok(Request::Status) => Reply::Status(self.status()),
-                Ok(Request::Captures) => Reply::Captures { interfaces: self.capture_stats() },
+                Ok(Request::Captures) => Reply::Captures {
+                    interfaces: self.capture_stats(),
+                },
                 Ok(Request::Enter { node }) => match self.enter(&node).await {
                     Ok(()) => Reply::Entered,
-                    Err(e) => Reply::Error { message: e.to_string() },
+                    Err(e) => Reply::Error {
+                        message: e.to_string(),
+                    },
                 },
                 Err(e) => Reply::Error {
-                    message: format!("the supervisor does not understand this nslab ({e}); was it upgraded while the lab was up?"),
+                    message: format!(
+                        "the supervisor does not understand this nslab ({e}); was it upgraded while the lab was up?"
+                    ),
                 },
             };
             let _ = reply(&mut stream, &answer).await;
@@ -549,7 +659,10 @@ impl Supervisor {
         for _ in 0..500 {
             let state = {
                 let live = self.state.borrow();
-                let running = live.nodes.get(name).ok_or_else(|| no_node(&self.lab, name))?;
+                let running = live
+                    .nodes
+                    .get(name)
+                    .ok_or_else(|| no_node(&self.lab, name))?;
                 (running.init.is_some(), live.journal.is_some())
             };
             match state {
@@ -558,11 +671,18 @@ impl Supervisor {
                 (false, false) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
-        Err(Error::Refused(format!("node {name} is still being started; try again")))
+        Err(Error::Refused(format!(
+            "node {name} is still being started; try again"
+        )))
     }
 
     fn capture_stats(&self) -> Vec<capture::Stats> {
-        self.state.borrow().captures.as_ref().map(Captures::stats).unwrap_or_default()
+        self.state
+            .borrow()
+            .captures
+            .as_ref()
+            .map(Captures::stats)
+            .unwrap_or_default()
     }
 
     fn status(&self) -> Status {
@@ -598,7 +718,11 @@ impl Supervisor {
                 director: d.node.clone(),
                 engine: d.engine.to_owned(),
                 scheduler: s.scheduler.clone(),
-                servers: s.servers.iter().map(|r| (r.name.clone(), r.weight)).collect(),
+                servers: s
+                    .servers
+                    .iter()
+                    .map(|r| (r.name.clone(), r.weight))
+                    .collect(),
             })
         });
         Status {
@@ -625,7 +749,11 @@ async fn reply(stream: &mut UnixStream, reply: &Reply) -> std::io::Result<()> {
 
 fn no_node(lab: &Lab, name: &str) -> Error {
     let names: Vec<_> = lab.nodes().iter().map(|n| n.name().as_str()).collect();
-    Error::Refused(format!("lab {} has no node {name}; its nodes are {}", lab.name(), names.join(", ")))
+    Error::Refused(format!(
+        "lab {} has no node {name}; its nodes are {}",
+        lab.name(),
+        names.join(", ")
+    ))
 }
 
 fn how(code: Option<i32>, signal: Option<i32>) -> String {
@@ -720,7 +848,9 @@ fn check_host(kernel: &mut Linux, plan: &Plan, subnets: &[(String, ipnet::IpNet)
 
 impl apply::Host<Linux> for Worker {
     fn journal(&mut self, undo: Undo) -> Result<()> {
-        self.journal.as_mut().map_or(Ok(()), |journal| journal.note(&undo))
+        self.journal
+            .as_mut()
+            .map_or(Ok(()), |journal| journal.note(&undo))
     }
 
     fn capture(&mut self, kernel: &mut Linux, interfaces: &[CaptureTarget]) -> Result<()> {
@@ -738,7 +868,11 @@ impl apply::Host<Linux> for Worker {
                 file: self.launch.exchange.join(target.file_name()),
             });
         }
-        let options = capture::Options { snaplen: self.snaplen, buffer: None, owner };
+        let options = capture::Options {
+            snaplen: self.snaplen,
+            buffer: None,
+            owner,
+        };
         self.captures = Some(Captures::start(requests, &options)?);
         Ok(())
     }

@@ -37,7 +37,8 @@ fn undo(entry: &Undo) -> Result<()> {
     match entry {
         // On a thread of its own: it may move between namespaces.
         Undo::HostLinks { mark } => std::thread::scope(|s| {
-            s.spawn(|| Linux::new("/nonexistent".into())?.delete_marked_links(mark)).join()
+            s.spawn(|| Linux::new("/nonexistent".into())?.delete_marked_links(mark))
+                .join()
         })
         .unwrap_or_else(|_| Ok(()))
         .map_err(Error::from),
@@ -49,9 +50,11 @@ fn undo(entry: &Undo) -> Result<()> {
 
 fn remove_folder(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::File { op: "remove", path: path.to_owned(), source: e })
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::File {
+            op: "remove",
+            path: path.to_owned(),
+            source: e,
+        }),
         _ => Ok(()),
     }
 }

@@ -52,7 +52,12 @@ impl Display for Table {
 impl Display for Set {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let kind = if self.data.is_some() { "map" } else { "set" };
-        write!(f, "\t{kind} {} {{\n\t\ttype {}", self.name, join(&self.key, " . "))?;
+        write!(
+            f,
+            "\t{kind} {} {{\n\t\ttype {}",
+            self.name,
+            join(&self.key, " . ")
+        )?;
         if let Some(data) = self.data {
             write!(f, " : {data}")?;
         }
@@ -60,7 +65,10 @@ impl Display for Set {
         if let Some(size) = self.size {
             writeln!(f, "\t\tsize {size}")?;
         }
-        let flags = [("dynamic", self.dynamic), ("timeout", self.timeout.is_some())];
+        let flags = [
+            ("dynamic", self.dynamic),
+            ("timeout", self.timeout.is_some()),
+        ];
         let flags: Vec<_> = flags.iter().filter(|f| f.1).map(|f| f.0).collect();
         if !flags.is_empty() {
             writeln!(f, "\t\tflags {}", flags.join(","))?;
@@ -166,8 +174,9 @@ impl Display for Statement {
         match self {
             Self::Match(m) => m.fmt(f),
             Self::SetMark(e) => write!(f, "meta mark set {e}"),
-            Self::SetEther { field, mac: [a, b, c, d, e, g] } => {
-                write!(f, "{field} set {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+            Self::SetEther { field, mac } => {
+                let mac = mac.map(|byte| format!("{byte:02x}"));
+                write!(f, "{field} set {}", mac.join(":"))
             }
             Self::Update { map, key, timeout } => {
                 write!(f, "update @{map} {{ {}", join(key, " . "))?;
@@ -201,18 +210,13 @@ impl Display for Match {
         let flags = self.left == Selector::Field(Field::TcpFlags);
         match self.mask {
             None => {}
-            Some(mask) if flags => write!(f, " & ({})", TcpFlags(mask))?,
+            Some(mask) if flags => write!(f, " & {}", TcpFlags(mask))?,
             Some(mask) => write!(f, " & {mask:#x}")?,
         }
         f.write_str(op)?;
         match (self.left, self.right) {
-            (Selector::Field(Field::EtherType), Value::Number(ETHERTYPE_IPV4)) => {
-                f.write_str("ip")
-            }
+            (Selector::Field(Field::EtherType), Value::Number(ETHERTYPE_IPV4)) => f.write_str("ip"),
             (Selector::Meta(Meta::PacketType), Value::Number(PACKET_HOST)) => f.write_str("host"),
-            (Selector::Field(Field::TcpFlags), Value::Number(v)) if v.count_ones() > 1 => {
-                write!(f, "({})", TcpFlags(v))
-            }
             (Selector::Field(Field::TcpFlags), Value::Number(v)) => TcpFlags(v).fmt(f),
             (Selector::Field(Field::Ip4Fragment | Field::EtherType), Value::Number(v)) => {
                 write!(f, "{v:#x}")
@@ -287,19 +291,21 @@ impl Display for Value {
     }
 }
 
-/// TCP flags by name; a value with none of them is `0x0`.
+/// TCP flags by name, in parentheses if several; none of them is `0x0`.
 struct TcpFlags(u32);
 
 impl Display for TcpFlags {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
-        let set: Vec<_> =
-            NAMES.iter().enumerate().filter(|(bit, _)| self.0 >> bit & 1 == 1).collect();
-        match set.as_slice() {
+        let names = NAMES
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| self.0 >> bit & 1 == 1);
+        let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+        match names.as_slice() {
             [] => f.write_str("0x0"),
-            set => set.iter().enumerate().try_for_each(|(n, (_, name))| {
-                write!(f, "{}{name}", if n == 0 { "" } else { " | " })
-            }),
+            [one] => f.write_str(one),
+            many => write!(f, "({})", many.join(" | ")),
         }
     }
 }
@@ -321,10 +327,17 @@ impl Display for Time {
         if ms == 0 {
             return f.write_str("0s");
         }
-        parts.iter().filter(|p| p.0 > 0).try_for_each(|(n, unit)| write!(f, "{n}{unit}"))
+        parts
+            .iter()
+            .filter(|p| p.0 > 0)
+            .try_for_each(|(n, unit)| write!(f, "{n}{unit}"))
     }
 }
 
 fn join<T: Display>(items: &[T], between: &str) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(between)
 }

@@ -13,12 +13,11 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use super::error::Error;
-use super::expr::{Statement, Value, Verdict};
-use super::{
-    Chain, Element, ElementData, Family, Hook, HookKind, HookPoint, Rule, Ruleset, Set, Table, Type,
-};
+use super::expr::{Statement, Verdict};
+use super::{Chain, Family, Hook, HookKind, HookPoint, Rule, Ruleset, Set, Table};
 
 mod rule;
+mod set;
 
 /// `NF_DROP` and `NF_ACCEPT` (linux/netfilter.h).
 const NF_DROP: u32 = 0;
@@ -55,7 +54,11 @@ pub(super) type DeviceIndex<'a> = &'a dyn Fn(&str) -> std::io::Result<u32>;
 pub(super) fn ruleset(ruleset: &Ruleset, device: DeviceIndex<'_>) -> Result<Vec<Message>, Error> {
     let mut out = Vec::new();
     for table in &ruleset.tables {
-        let mut encoder = Encoder { table, device, out: &mut out };
+        let mut encoder = Encoder {
+            table,
+            device,
+            out: &mut out,
+        };
         encoder.table()?;
     }
     Ok(out)
@@ -88,9 +91,14 @@ pub(super) fn proto(family: Family) -> NetfilterProtoFamily {
 /// Names as the grammar of nft(8) has them, so that what we make can be read back by it.
 fn check_name(what: &str, name: &str) -> Result<(), Error> {
     let head = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let rest = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
     let why = if name.len() > NAME_MAX {
-        format!("has a name of {} bytes; at most {NAME_MAX} are allowed", name.len())
+        format!(
+            "has a name of {} bytes; at most {NAME_MAX} are allowed",
+            name.len()
+        )
     } else if !head || !rest {
         "has a name that nft cannot read: a letter or '_' comes first, then letters, digits, '_', \
          '-', '.'"
@@ -98,7 +106,10 @@ fn check_name(what: &str, name: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::Invalid { what: what.to_owned(), why })
+    Err(Error::Invalid {
+        what: what.to_owned(),
+        why,
+    })
 }
 
 struct Encoder<'a> {
@@ -110,7 +121,13 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn push(&mut self, what: String, needs: Vec<&'static str>, flags: u16, body: NfTablesMessage) {
         let family = proto(self.table.family);
-        self.out.push(Message { what, needs, family, flags, body });
+        self.out.push(Message {
+            what,
+            needs,
+            family,
+            flags,
+            body,
+        });
     }
 
     fn named(&self, kind: &str, name: &str) -> Result<String, Error> {
@@ -249,7 +266,7 @@ impl Encoder<'_> {
             SetAttribute::Flags(flags),
             // A concatenation's type is its parts' types, six bits each (nft's datatype.h).
             SetAttribute::KeyType(set.key.iter().fold(0, |acc, t| acc << 6 | t.id())),
-            SetAttribute::KeyLen(key_len(&set.key)),
+            SetAttribute::KeyLen(set::key_len(&set.key)),
             SetAttribute::Id(id),
         ];
         if let Some(data) = set.data {
@@ -262,6 +279,7 @@ impl Encoder<'_> {
         if let Some(timeout) = set.timeout {
             attributes.push(SetAttribute::Timeout(milliseconds(timeout)));
         }
+        attributes.push(SetAttribute::UserData(set::byte_orders(set)));
         let body = NfTablesMessage::NewSet(SetMessage { attributes });
         self.push(what, vec![], NLM_F_CREATE, body);
         Ok(())
@@ -272,7 +290,7 @@ impl Encoder<'_> {
         let mut chunk = Vec::new();
         let mut bytes = 0;
         for element in &set.elements {
-            let element = ListAttribute::Element(encode_element(&what, set, element)?);
+            let element = ListAttribute::Element(set::element(&what, set, element)?);
             bytes += element.buffer_len();
             chunk.push(element);
             if bytes >= ELEMENTS_BYTES {
@@ -302,17 +320,24 @@ impl Encoder<'_> {
     }
 
     fn rule(&mut self, chain: &Chain, n: usize, rule: &Rule) -> Result<(), Error> {
-        let what = format!("rule {} of chain {} in {}", n + 1, chain.name, self.table_name());
+        let what = format!(
+            "rule {} of chain {} in {}",
+            n + 1,
+            chain.name,
+            self.table_name()
+        );
         let mut encoder = rule::Encoder::new(self.table.family);
         for statement in &rule.statements {
             let index = match statement {
                 Statement::Forward { device } => self.device(&what, device)?,
                 _ => 0,
             };
-            encoder.statement(statement, index).map_err(|why| Error::Invalid {
-                what: what.clone(),
-                why: why.to_owned(),
-            })?;
+            encoder
+                .statement(statement, index)
+                .map_err(|why| Error::Invalid {
+                    what: what.clone(),
+                    why: why.to_owned(),
+                })?;
         }
         let (expressions, needs) = encoder.finish();
         let mut attributes = vec![
@@ -338,80 +363,6 @@ impl Encoder<'_> {
     }
 }
 
-fn encode_element(
-    what: &str,
-    set: &Set,
-    element: &Element,
-) -> Result<Vec<SetElementAttribute>, Error> {
-    let invalid = |why: &str| Error::Invalid { what: what.to_owned(), why: why.to_owned() };
-    if element.key.len() != set.key.len() {
-        return Err(invalid("have keys with more or fewer parts than the set's type"));
-    }
-    let mut key = Vec::new();
-    for (value, kind) in element.key.iter().zip(&set.key) {
-        let bytes = kind.bytes(*value).ok_or_else(|| invalid("do not have the set's key type"))?;
-        key.extend_from_slice(&bytes);
-        key.resize(key.len().next_multiple_of(4), 0);
-    }
-    key.truncate(key_len(&set.key) as usize);
-    let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(key))];
-    match (&element.data, set.data) {
-        (None, None) => {}
-        (Some(ElementData::Verdict(v)), Some(Type::Verdict)) => {
-            attributes.push(SetElementAttribute::Data(verdict(v)));
-        }
-        (Some(ElementData::Value(v)), Some(kind)) => {
-            let bytes = kind.bytes(*v).ok_or_else(|| invalid("do not have the map's data type"))?;
-            attributes.push(SetElementAttribute::Data(DataAttribute::Value(bytes)));
-        }
-        _ => return Err(invalid("do not have the map's data type")),
-    }
-    Ok(attributes)
-}
-
-impl Type {
-    /// nft's own number for it (`enum datatypes` in its datatype.h): the kernel keeps it for nft.
-    const fn id(self) -> u32 {
-        match self {
-            Self::Ipv4 => 7,
-            Self::Ipv6 => 8,
-            Self::Port => 13,
-            Self::Mark => 19,
-            Self::Verdict => 0xffff_ff00, // NFT_DATA_VERDICT
-        }
-    }
-
-    /// Bytes of a value; what a verdict takes is the kernel's business.
-    const fn len(self) -> u32 {
-        match self {
-            Self::Ipv4 | Self::Mark => 4,
-            Self::Ipv6 => 16,
-            Self::Port => 2,
-            Self::Verdict => 0,
-        }
-    }
-
-    /// A value's bytes as the packet or the register has them.
-    fn bytes(self, value: Value) -> Option<Vec<u8>> {
-        use std::net::IpAddr::{V4, V6};
-        match (self, value) {
-            (Self::Ipv4, Value::Address(V4(a))) => Some(a.octets().to_vec()),
-            (Self::Ipv6, Value::Address(V6(a))) => Some(a.octets().to_vec()),
-            (Self::Port, Value::Number(n)) => Some(u16::try_from(n).ok()?.to_be_bytes().to_vec()),
-            (Self::Mark, Value::Number(n)) => Some(n.to_ne_bytes().to_vec()),
-            _ => None,
-        }
-    }
-}
-
-/// Bytes of a key. Each part but a lonely one fills whole 4-byte registers.
-fn key_len(key: &[Type]) -> u32 {
-    match key {
-        [one] => one.len(),
-        parts => parts.iter().map(|t| t.len().next_multiple_of(4)).sum(),
-    }
-}
-
 /// A verdict as data.
 fn verdict(verdict: &Verdict) -> DataAttribute {
     let code = VerdictAttribute::Code;
@@ -420,10 +371,16 @@ fn verdict(verdict: &Verdict) -> DataAttribute {
         Verdict::Drop => vec![code(RawVerdict::Other(NF_DROP))],
         Verdict::Return => vec![code(RawVerdict::Return)],
         Verdict::Jump(chain) => {
-            vec![code(RawVerdict::Jump), VerdictAttribute::Chain(chain.clone())]
+            vec![
+                code(RawVerdict::Jump),
+                VerdictAttribute::Chain(chain.clone()),
+            ]
         }
         Verdict::Goto(chain) => {
-            vec![code(RawVerdict::Goto), VerdictAttribute::Chain(chain.clone())]
+            vec![
+                code(RawVerdict::Goto),
+                VerdictAttribute::Chain(chain.clone()),
+            ]
         }
     })
 }

@@ -177,7 +177,10 @@ pub struct Rule {
 impl Rule {
     /// A rule without comment.
     pub fn new(statements: impl Into<Vec<Statement>>) -> Self {
-        Self { statements: statements.into(), comment: None }
+        Self {
+            statements: statements.into(),
+            comment: None,
+        }
     }
 }
 

@@ -40,7 +40,10 @@ pub fn counters(family: Family, table: &str) -> Result<Vec<CounterValue>, Error>
         }
     }
     let why = format!("the ruleset changed each of the {TRIES} times that it was read");
-    Err(Error::Answer { what: what(family, table), why })
+    Err(Error::Answer {
+        what: what(family, table),
+        why,
+    })
 }
 
 fn what(family: Family, table: &str) -> String {
@@ -54,13 +57,24 @@ fn dump(family: Family, table: &str) -> Result<Option<Vec<CounterValue>>, Error>
     let body = NfTablesMessage::GetObject(vec![text(1, table), number(3, OBJECT_COUNTER)]);
     let header = NetfilterHeader::new(proto(family), 0, 0);
     let mut bytes = Vec::new();
-    batch::append(&mut bytes, NetfilterMessage::new(header, body), batch::BEGIN, NLM_F_DUMP);
+    batch::append(
+        &mut bytes,
+        NetfilterMessage::new(header, body),
+        batch::BEGIN,
+        NLM_F_DUMP,
+    );
     socket::send(&socket, &bytes)?;
     let mut out = Vec::new();
     let mut consistent = true;
     loop {
         let (bytes, _) = socket.recv_from_full().map_err(socket::receive_error)?;
-        for (kind, flags, sequence, payload) in socket::split(&bytes)? {
+        for socket::Raw {
+            kind,
+            flags,
+            sequence,
+            payload,
+        } in socket::split(&bytes)?
+        {
             consistent &= flags & DUMP_INTR == 0;
             match kind {
                 NLMSG_DONE | NLMSG_ERROR => {
@@ -76,7 +90,10 @@ fn dump(family: Family, table: &str) -> Result<Option<Vec<CounterValue>>, Error>
                     return Ok(consistent.then_some(out));
                 }
                 _ => {
-                    let why = |why: String| Error::Answer { what: what(family, table), why };
+                    let why = |why: String| Error::Answer {
+                        what: what(family, table),
+                        why,
+                    };
                     let attributes = payload.get(NFGENMSG..).unwrap_or_default();
                     let counter = parse(attributes).map_err(|e| why(e.to_string()))?;
                     // Kernels before 4.14 do not filter by table; an entry without name or data
@@ -103,8 +120,14 @@ fn parse(
             _ => {}
         }
     }
-    let (Some(table), Some(name), Some(data)) = (table, name, data) else { return Ok(None) };
-    let mut counter = CounterValue { name, packets: 0, bytes: 0 };
+    let (Some(table), Some(name), Some(data)) = (table, name, data) else {
+        return Ok(None);
+    };
+    let mut counter = CounterValue {
+        name,
+        packets: 0,
+        bytes: 0,
+    };
     let mut value = vec![0; data.value_len()];
     data.emit_value(&mut value);
     for nla in NlasIterator::new(value.as_slice()) {

@@ -2,9 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{
-    NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator, parse_string,
-};
+use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator, parse_string};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -41,7 +39,10 @@ pub(super) fn open() -> Result<Socket, Error> {
 
 /// Sends bytes in one piece, as a batch has to be.
 pub(super) fn send(socket: &Socket, bytes: &[u8]) -> Result<(), Error> {
-    let fail = |source| Error::Transfer { what: format!("send {} bytes", bytes.len()), source };
+    let fail = |source| Error::Transfer {
+        what: format!("send {} bytes", bytes.len()),
+        source,
+    };
     // The kernel takes a message of at most the send buffer less 32 bytes (netlink_sendmsg), and
     // the default of net.core.wmem_default is 212992.
     let room = bytes.len() + 4096;
@@ -54,7 +55,9 @@ pub(super) fn send(socket: &Socket, bytes: &[u8]) -> Result<(), Error> {
     if sent == bytes.len() {
         Ok(())
     } else {
-        Err(fail(io::Error::other(format!("only {sent} of them were taken"))))
+        Err(fail(io::Error::other(format!(
+            "only {sent} of them were taken"
+        ))))
     }
 }
 
@@ -104,7 +107,11 @@ pub(super) fn judge(
     overrun: bool,
 ) -> Result<(), Error> {
     // One wrong message makes those behind it wrong as well: the first is the cause.
-    if let Some(first) = answers.iter().filter(|a| a.errno != 0).min_by_key(|a| a.sequence) {
+    if let Some(first) = answers
+        .iter()
+        .filter(|a| a.errno != 0)
+        .min_by_key(|a| a.sequence)
+    {
         let message = batch::of_sequence(messages, first.sequence);
         let (what, needs) = match message {
             Some(m) => (m.what.clone(), m.needs.as_slice()),
@@ -133,20 +140,33 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// Takes a datagram apart into messages: type, flags, sequence number, payload.
-pub(super) fn split(bytes: &[u8]) -> Result<Vec<(u16, u16, u32, &[u8])>, Error> {
+/// A netlink message in a datagram.
+pub(super) struct Raw<'a> {
+    /// `NLMSG_*`, or subsystem and `NFT_MSG_*`.
+    pub kind: u16,
+    /// `NLM_F_*`.
+    pub flags: u16,
+    /// Sequence number of what it answers.
+    pub sequence: u32,
+    /// What follows the header.
+    pub payload: &'a [u8],
+}
+
+/// Takes a datagram apart into messages.
+pub(super) fn split(bytes: &[u8]) -> Result<Vec<Raw<'_>>, Error> {
     let mut out = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
         let message = NetlinkBuffer::new_checked(rest).map_err(|e| answer_error(&e))?;
         let length = message.length() as usize;
-        let payload = rest.get(NLMSG_HEADER..length).ok_or_else(|| answer_error(&"cut short"))?;
-        out.push((
-            message.message_type(),
-            message.flags(),
-            message.sequence_number(),
-            payload,
-        ));
+        out.push(Raw {
+            kind: message.message_type(),
+            flags: message.flags(),
+            sequence: message.sequence_number(),
+            payload: rest
+                .get(NLMSG_HEADER..length)
+                .ok_or_else(|| answer_error(&"cut short"))?,
+        });
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(out)
@@ -156,33 +176,49 @@ pub(super) fn split(bytes: &[u8]) -> Result<Vec<(u16, u16, u32, &[u8])>, Error> 
 fn read(bytes: &[u8]) -> Result<Vec<Answer>, Error> {
     split(bytes)?
         .into_iter()
-        .filter(|m| m.0 == NLMSG_ERROR || m.0 == NLMSG_DONE)
-        .map(|(_, flags, sequence, payload)| answer(flags, sequence, payload))
+        .filter(|m| m.kind == NLMSG_ERROR || m.kind == NLMSG_DONE)
+        .map(|m| answer(m.flags, m.sequence, m.payload))
         .collect()
 }
 
 /// Reads a `struct nlmsgerr` with what may follow it.
 pub(super) fn answer(flags: u16, sequence: u32, payload: &[u8]) -> Result<Answer, Error> {
     let word = |at: usize| payload.get(at..at + 4).and_then(|b| b.try_into().ok());
-    let code = word(0).map(i32::from_ne_bytes).ok_or_else(|| answer_error(&"no errno"))?;
+    let code = word(0)
+        .map(i32::from_ne_bytes)
+        .ok_or_else(|| answer_error(&"no errno"))?;
     let mut detail = None;
     if flags & ACK_TLVS != 0 {
         // Behind the errno stands the header of the message in question, and, unless the kernel
         // was told to leave it out, the message.
         let copied = word(4).map_or(0, |len| u32::from_ne_bytes(len) as usize);
-        let skip = 4 + if flags & CAPPED == 0 { copied.next_multiple_of(4) } else { NLMSG_HEADER };
+        let skip = 4 + if flags & CAPPED == 0 {
+            copied.next_multiple_of(4)
+        } else {
+            NLMSG_HEADER
+        };
         detail = NlasIterator::new(payload.get(skip..).unwrap_or_default())
             .filter_map(Result::ok)
             .find(|nla| nla.kind() == ATTR_MSG)
             .and_then(|nla| parse_string(nla.value()).ok());
     }
-    Ok(Answer { sequence, errno: code.saturating_neg(), detail })
+    Ok(Answer {
+        sequence,
+        errno: code.saturating_neg(),
+        detail,
+    })
 }
 
 pub(super) fn receive_error(source: io::Error) -> Error {
-    Error::Transfer { what: "receive".to_owned(), source }
+    Error::Transfer {
+        what: "receive".to_owned(),
+        source,
+    }
 }
 
 fn answer_error(why: &dyn std::fmt::Display) -> Error {
-    Error::Answer { what: "a batch".to_owned(), why: why.to_string() }
+    Error::Answer {
+        what: "a batch".to_owned(),
+        why: why.to_string(),
+    }
 }

@@ -31,9 +31,16 @@ pub fn load(path: &Path, text: &str) -> Result<Lab, Diagnostics> {
 pub fn check(path: &Path, text: &str) -> (Option<Lab>, Diagnostics) {
     let (raw, found) = parse(text);
     let incomplete = raw.incomplete;
-    let mut checker = Checker { found, incomplete, ..Checker::default() };
+    let mut checker = Checker {
+        found,
+        incomplete,
+        ..Checker::default()
+    };
     let lab = checker.lab(&raw);
-    let failed = checker.found.iter().any(|d| d.severity() == Severity::Error);
+    let failed = checker
+        .found
+        .iter()
+        .any(|d| d.severity() == Severity::Error);
     let lab = lab.filter(|_| !failed);
     (lab, Diagnostics::new(path, text, checker.found))
 }
@@ -51,7 +58,6 @@ struct Checker {
 
 /// A network as far as it is good, for what refers to it.
 struct KnownNetwork {
-    span: Span,
     /// `None`: its own problems have been reported.
     network: Option<Network>,
 }
@@ -84,7 +90,13 @@ impl Checker {
     }
 
     /// One of some words; `default` when the key is absent, `None` when it is bad.
-    fn word<T: Copy>(&mut self, field: &Field<String>, what: &str, words: &[(&str, T)], default: T) -> Option<T> {
+    fn word<T: Copy>(
+        &mut self,
+        field: &Field<String>,
+        what: &str,
+        words: &[(&str, T)],
+        default: T,
+    ) -> Option<T> {
         let at = match field {
             Field::Absent => return Some(default),
             Field::Bad => return None,
@@ -96,16 +108,33 @@ impl Checker {
         let known: Vec<&str> = words.iter().map(|(w, _)| *w).collect();
         let message = format!("unknown {what} {}", quote(&at.value));
         let help = format!("{what} is {}", any_of(&known));
-        self.report(Code::UnknownWord, at.span, message, "not one of its words", help);
+        self.report(
+            Code::UnknownWord,
+            at.span,
+            message,
+            "not one of its words",
+            help,
+        );
         None
     }
 
-    fn name<T>(&mut self, what: &str, name: &At<String>, make: fn(&str) -> Result<T, NameError>) -> Option<T> {
+    fn name<T>(
+        &mut self,
+        what: &str,
+        name: &At<String>,
+        make: fn(&str) -> Result<T, NameError>,
+    ) -> Option<T> {
         match make(&name.value) {
             Ok(made) => Some(made),
             Err(e) => {
                 let help = "such names are lower-case letters, digits and `-` between them";
-                self.report(Code::BadName, name.span, format!("{what} name {} {e}", quote(&name.value)), "bad name", help);
+                self.report(
+                    Code::BadName,
+                    name.span,
+                    format!("{what} name {} {e}", quote(&name.value)),
+                    "bad name",
+                    help,
+                );
                 None
             }
         }
@@ -125,8 +154,14 @@ impl Checker {
     fn claim(&mut self, address: IpAddr, owner: &str, span: Span) {
         if let Some((first, place)) = self.addresses.get(&address) {
             let message = format!("address {address} is given to {owner} and to {first}");
-            let d = Diagnostic::new(Code::DuplicateAddress, span, message, "given again", "give one of the two another address")
-                .and(*place, format!("first given to {first}"));
+            let d = Diagnostic::new(
+                Code::DuplicateAddress,
+                span,
+                message,
+                "given again",
+                "give one of the two another address",
+            )
+            .and(*place, format!("first given to {first}"));
             self.push(d);
         } else {
             self.addresses.insert(address, (owner.to_owned(), span));
@@ -134,14 +169,23 @@ impl Checker {
     }
 
     fn lab(&mut self, raw: &RawLab) -> Option<Lab> {
-        let name = raw.name.get().and_then(|name| self.name("lab", name, LabName::new));
+        let name = raw
+            .name
+            .get()
+            .and_then(|name| self.name("lab", name, LabName::new));
         // Addresses and MACs need some name; the lab is not given out then.
         let used = name.clone().or_else(|| LabName::new("lab").ok())?;
         let networks = self.networks(&used, &raw.networks);
         if raw.nodes.is_empty() {
             let span = raw.name.get().map(|n| n.span).unwrap_or_default();
             let help = "add one, for example `[nodes.client]` with `interfaces.eth1 = { network = \"lan\", address = \"192.168.10.2\" }`";
-            self.report(Code::NoNodes, span, "a lab needs at least one node", "this lab has none", help);
+            self.report(
+                Code::NoNodes,
+                span,
+                "a lab needs at least one node",
+                "this lab has none",
+                help,
+            );
         }
         let mut nodes = self.nodes(&used, &raw.nodes, &networks);
         self.gateways(&raw.nodes, &mut nodes, &networks);
@@ -149,7 +193,10 @@ impl Checker {
         let capture = self.capture(raw, &nodes);
         Some(Lab {
             name: name?,
-            networks: networks.into_iter().filter_map(|(_, n)| n.network).collect(),
+            networks: networks
+                .into_iter()
+                .filter_map(|(_, n)| n.network)
+                .collect(),
             nodes: nodes.list.into_iter().filter_map(|n| n.node).collect(),
             services,
             capture,
@@ -160,16 +207,27 @@ impl Checker {
         let mut scope = CaptureScope::All;
         match raw.capture.interfaces.get() {
             None => {}
-            Some(At { value: RawScope::Word(word), span }) => {
-                let field = Field::Set(At { value: word.clone(), span: *span });
+            Some(At {
+                value: RawScope::Word(word),
+                span,
+            }) => {
+                let field = Field::Set(At {
+                    value: word.clone(),
+                    span: *span,
+                });
                 let words = [("all", true), ("off", false)];
                 if self.word(&field, "capture interfaces", &words, true) == Some(false) {
                     scope = CaptureScope::Off;
                 }
             }
-            Some(At { value: RawScope::List(list), .. }) => {
+            Some(At {
+                value: RawScope::List(list),
+                ..
+            }) => {
                 let wanted = list.iter().filter_map(Field::get);
-                let list = wanted.filter_map(|at| self.capture_entry(at, nodes)).collect();
+                let list = wanted
+                    .filter_map(|at| self.capture_entry(at, nodes))
+                    .collect();
                 scope = CaptureScope::Only(list);
             }
         }
@@ -179,7 +237,9 @@ impl Checker {
                 Ok(n @ 64..=SNAPLEN) => snaplen = n,
                 _ => {
                     let message = format!("snaplen {} is out of range", at.value);
-                    let help = format!("write a number of bytes from 64 to {SNAPLEN}; leave it out to keep whole frames");
+                    let help = format!(
+                        "write a number of bytes from 64 to {SNAPLEN}; leave it out to keep whole frames"
+                    );
                     self.report(Code::BadSnaplen, at.span, message, "out of range", help);
                 }
             }
@@ -187,7 +247,11 @@ impl Checker {
         Capture { scope, snaplen }
     }
 
-    fn capture_entry(&mut self, at: &At<String>, nodes: &nodes::Nodes) -> Option<(NodeName, IfName)> {
+    fn capture_entry(
+        &mut self,
+        at: &At<String>,
+        nodes: &nodes::Nodes,
+    ) -> Option<(NodeName, IfName)> {
         let entry = at.value.split_once(':');
         let known = entry.and_then(|(node, _)| nodes.get(node));
         if known.is_some_and(|k| k.node.is_none() || k.doubtful) {
@@ -202,11 +266,26 @@ impl Checker {
                 .list
                 .iter()
                 .filter_map(|n| n.node.as_ref())
-                .flat_map(|n| n.interfaces.iter().map(move |i| format!("{}:{}", n.name, i.name)))
+                .flat_map(|n| {
+                    n.interfaces
+                        .iter()
+                        .map(move |i| format!("{}:{}", n.name, i.name))
+                })
                 .collect();
-            let help = did_you_mean(&at.value, all.iter().map(String::as_str), "its interfaces are", "write `node:interface`");
+            let help = did_you_mean(
+                &at.value,
+                all.iter().map(String::as_str),
+                "its interfaces are",
+                "write `node:interface`",
+            );
             let message = format!("the lab has no interface {}", quote(&at.value));
-            self.report(Code::CaptureUnknown, at.span, message, "unknown interface", help);
+            self.report(
+                Code::CaptureUnknown,
+                at.span,
+                message,
+                "unknown interface",
+                help,
+            );
         }
         found
     }
@@ -219,5 +298,7 @@ fn owner(node: &str, interface: &str) -> String {
 
 /// The interface of `node` on a network that `other` is on too: the first in `node`'s order.
 fn shared<'a>(node: &'a Node, other: &'a Node) -> Option<(&'a Interface, &'a Interface)> {
-    node.interfaces.iter().find_map(|i| other.on(&i.network).map(|o| (i, o)))
+    node.interfaces
+        .iter()
+        .find_map(|i| other.on(&i.network).map(|o| (i, o)))
 }

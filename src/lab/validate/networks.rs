@@ -19,20 +19,34 @@ impl Checker {
         let mut networks: Networks = Vec::new();
         for r in raw {
             let network = self.network(lab, r, &mut used);
-            networks.push((r.name.value.clone(), KnownNetwork { span: r.name.span, network }));
+            networks.push((r.name.value.clone(), KnownNetwork { network }));
         }
         self.overlaps(raw, &networks);
         networks
     }
 
-    fn network(&mut self, lab: &LabName, raw: &RawNetwork, used: &mut HashSet<String>) -> Option<Network> {
+    fn network(
+        &mut self,
+        lab: &LabName,
+        raw: &RawNetwork,
+        used: &mut HashSet<String>,
+    ) -> Option<Network> {
         let name = self.name("network", &raw.name, NetworkName::new);
         let subnet = raw.subnet.get().and_then(|at| self.subnet(at));
         let ipv6_asked = raw.ipv6.get().is_some_and(|at| at.value);
         let ipv6 = ipv6_asked || subnet.is_some_and(|s| matches!(s, IpNet::V6(_)));
         if let (Some(at), Some(IpNet::V6(_))) = (raw.ipv6.get().filter(|at| !at.value), subnet) {
-            let message = format!("network {} has an IPv6 subnet and `ipv6 = false`", quote(&raw.name.value));
-            self.report(Code::Ipv6Off, at.span, message, "IPv6 is switched off", "remove `ipv6 = false`");
+            let message = format!(
+                "network {} has an IPv6 subnet and `ipv6 = false`",
+                quote(&raw.name.value)
+            );
+            self.report(
+                Code::Ipv6Off,
+                at.span,
+                message,
+                "IPv6 is switched off",
+                "remove `ipv6 = false`",
+            );
         }
         let mut mtu = 1500;
         if let Some(at) = raw.mtu.get() {
@@ -55,10 +69,20 @@ impl Checker {
                 let ifname = host_ifname(lab, &name, used)?;
                 let mac = Mac::from_seed(&[lab.as_str(), "", name.as_str()]);
                 let address = IpNet::new(address, subnet.prefix_len()).ok()?;
-                Some(HostSide { ifname, address, mac })
+                Some(HostSide {
+                    ifname,
+                    address,
+                    mac,
+                })
             }
         };
-        Some(Network { name, subnet, mtu, ipv6, host })
+        Some(Network {
+            name,
+            subnet,
+            mtu,
+            ipv6,
+            host,
+        })
     }
 
     fn subnet(&mut self, at: &At<String>) -> Option<IpNet> {
@@ -71,7 +95,13 @@ impl Checker {
         if net.trunc() != net {
             let message = format!("subnet {net} has host bits set");
             let help = format!("the subnet of that address is `{}`", net.trunc());
-            self.report(Code::HostBits, at.span, message, "an address, not a subnet", help);
+            self.report(
+                Code::HostBits,
+                at.span,
+                message,
+                "an address, not a subnet",
+                help,
+            );
             return None;
         }
         Some(net)
@@ -87,10 +117,20 @@ impl Checker {
         // few networks, so every pair is looked at.
         for (n, (_, later, at)) in good.iter().enumerate() {
             for (_, earlier, first) in &good[..n] {
-                if later.subnet.contains(&earlier.subnet) || earlier.subnet.contains(&later.subnet) {
-                    let message = format!("subnet {} of network `{}` overlaps {} of network `{}`", later.subnet, later.name, earlier.subnet, earlier.name);
-                    let d = Diagnostic::new(Code::Overlap, at.span, message, "overlaps", "give each network a subnet of its own")
-                        .and(first.span, format!("network `{}`", earlier.name));
+                if later.subnet.contains(&earlier.subnet) || earlier.subnet.contains(&later.subnet)
+                {
+                    let message = format!(
+                        "subnet {} of network `{}` overlaps {} of network `{}`",
+                        later.subnet, later.name, earlier.subnet, earlier.name
+                    );
+                    let d = Diagnostic::new(
+                        Code::Overlap,
+                        at.span,
+                        message,
+                        "overlaps",
+                        "give each network a subnet of its own",
+                    )
+                    .and(first.span, format!("network `{}`", earlier.name));
                     self.push(d);
                 }
             }
@@ -99,33 +139,62 @@ impl Checker {
 
     /// An address inside a subnet that a machine can have; without a prefix length, or with the
     /// subnet's own.
-    pub(super) fn inside(&mut self, at: &At<String>, subnet: IpNet, network: &str) -> Option<IpAddr> {
+    pub(super) fn inside(
+        &mut self,
+        at: &At<String>,
+        subnet: IpNet,
+        network: &str,
+    ) -> Option<IpAddr> {
         let address = match at.value.parse::<IpNet>() {
             Ok(net) if net.prefix_len() != subnet.prefix_len() => {
-                let message = format!("address {net} has another prefix length than its subnet {subnet}");
+                let message =
+                    format!("address {net} has another prefix length than its subnet {subnet}");
                 let help = format!("write `{}`; the prefix length is the subnet's", net.addr());
-                self.report(Code::PrefixMismatch, at.span, message, "another prefix length", help);
+                self.report(
+                    Code::PrefixMismatch,
+                    at.span,
+                    message,
+                    "another prefix length",
+                    help,
+                );
                 return None;
             }
             Ok(net) => net.addr(),
             Err(_) => self.address(at)?,
         };
         if !subnet.contains(&address) {
-            let message = format!("address {address} is outside {subnet}, the subnet of network `{network}`");
+            let message =
+                format!("address {address} is outside {subnet}, the subnet of network `{network}`");
             let help = format!("take an address from {} to {}", first(subnet), last(subnet));
-            self.report(Code::OutsideSubnet, at.span, message, "outside the subnet", help);
+            self.report(
+                Code::OutsideSubnet,
+                at.span,
+                message,
+                "outside the subnet",
+                help,
+            );
             return None;
         }
         let edge = match subnet {
             // RFC 3021: a /31 has no network and broadcast address.
-            IpNet::V4(net) if net.prefix_len() < 31 && address == net.network() => Some("the network's own address"),
-            IpNet::V4(net) if net.prefix_len() < 31 && address == net.broadcast() => Some("the broadcast address"),
+            IpNet::V4(net) if net.prefix_len() < 31 && address == net.network() => {
+                Some("the network's own address")
+            }
+            IpNet::V4(net) if net.prefix_len() < 31 && address == net.broadcast() => {
+                Some("the broadcast address")
+            }
             _ => None,
         };
         if let Some(edge) = edge {
             let message = format!("{address} is {edge} of {subnet}");
             let help = format!("take an address from {} to {}", first(subnet), last(subnet));
-            self.report(Code::UnusableAddress, at.span, message, "no machine can have it", help);
+            self.report(
+                Code::UnusableAddress,
+                at.span,
+                message,
+                "no machine can have it",
+                help,
+            );
             return None;
         }
         Some(address)
@@ -138,7 +207,9 @@ fn first(subnet: IpNet) -> IpAddr {
 
 fn last(subnet: IpNet) -> IpAddr {
     match subnet {
-        IpNet::V4(net) if net.prefix_len() < 31 => IpAddr::V4((u32::from(net.broadcast()) - 1).into()),
+        IpNet::V4(net) if net.prefix_len() < 31 => {
+            IpAddr::V4((u32::from(net.broadcast()) - 1).into())
+        }
         net => net.broadcast(),
     }
 }

@@ -29,6 +29,8 @@ const DYNSET_DELETE: u32 = 2;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED` (linux/netfilter/nf_nat.h).
 const PROTO_SPECIFIED: u32 = 2;
 
+const WIDE: &str = "compares with a value that does not fit what it is compared with";
+
 type Expression = ListAttribute<ExpressionAttribute>;
 
 /// Network protocol of a field.
@@ -93,14 +95,12 @@ impl Selector {
 
     /// A number's bytes as this selector has them in a register; `None` if it does not fit.
     fn bytes(self, value: u32) -> Option<Vec<u8>> {
-        match self {
-            Self::Meta(Meta::Mark) => Some(value.to_ne_bytes().to_vec()),
-            _ => {
-                let be = value.to_be_bytes();
-                let (zeros, bytes) = be.split_at(4_usize.checked_sub(self.len() as usize)?);
-                zeros.iter().all(|b| *b == 0).then(|| bytes.to_vec())
-            }
+        if self == Self::Meta(Meta::Mark) {
+            return Some(value.to_ne_bytes().to_vec());
         }
+        let be = value.to_be_bytes();
+        let (zeros, bytes) = be.split_at(4_usize.checked_sub(self.len() as usize)?);
+        zeros.iter().all(|b| *b == 0).then(|| bytes.to_vec())
     }
 }
 
@@ -132,7 +132,14 @@ impl Encoder {
             Family::Ip6 => Some(Net::V6),
             Family::Inet | Family::Netdev => None,
         };
-        Self { family, ether: false, net, transport: None, out: vec![], needs: vec![] }
+        Self {
+            family,
+            ether: false,
+            net,
+            transport: None,
+            out: vec![],
+            needs: vec![],
+        }
     }
 
     /// The expressions, and the kernel options beyond nf_tables itself that they take.
@@ -209,7 +216,10 @@ impl Encoder {
         };
         self.immediate(DataAttribute::Value(port.to_be_bytes().to_vec()));
         // NFTA_REDIR_REG_PROTO_MIN, _FLAGS.
-        self.other("redir", vec![number(1, register(0).into()), number(3, PROTO_SPECIFIED)]);
+        self.other(
+            "redir",
+            vec![number(1, register(0).into()), number(3, PROTO_SPECIFIED)],
+        );
         Ok(())
     }
 
@@ -218,7 +228,10 @@ impl Encoder {
     }
 
     fn other(&mut self, name: &str, attributes: Vec<DefaultNla>) {
-        self.push(Expressions::Other { expression_type: name.to_owned(), attributes });
+        self.push(Expressions::Other {
+            expression_type: name.to_owned(),
+            attributes,
+        });
     }
 
     fn needs(&mut self, option: &'static str) {
@@ -244,8 +257,8 @@ impl Encoder {
 
     fn load_meta(&mut self, key: MetaKey, word: u32) {
         self.push(Expressions::Meta(vec![
-            MetaAttribute::DestinationRegister(register(word)),
             MetaAttribute::Key(key),
+            MetaAttribute::DestinationRegister(register(word)),
         ]));
     }
 
@@ -321,7 +334,11 @@ impl Encoder {
             self.load(*part, word);
             word += part.len().div_ceil(4);
         }
-        if word > 16 { Err("has a key of more than 64 bytes") } else { Ok(word - first) }
+        if word > 16 {
+            Err("has a key of more than 64 bytes")
+        } else {
+            Ok(word - first)
+        }
     }
 
     fn compare(&mut self, m: &Match) -> Result<(), &'static str> {
@@ -329,7 +346,6 @@ impl Encoder {
             self.require(field.layer())?;
         }
         self.load(m.left, 0);
-        const WIDE: &str = "compares with a value that does not fit what it is compared with";
         let value = match (m.left, m.right) {
             (_, Value::Number(n)) => m.left.bytes(n).ok_or(WIDE)?,
             (
@@ -382,8 +398,12 @@ impl Encoder {
             Expr::Counting { modulus } => {
                 self.needs("CONFIG_NFT_NUMGEN");
                 let dreg = register(0).into();
-                let attributes =
-                    vec![number(1, dreg), number(2, *modulus), number(3, 0), number(4, 0)];
+                let attributes = vec![
+                    number(1, dreg),
+                    number(2, *modulus),
+                    number(3, 0),
+                    number(4, 0),
+                ];
                 self.other("numgen", attributes);
             }
             // NFTA_HASH_SREG, _DREG, _LEN, _MODULUS, _SEED, _OFFSET, _TYPE (NFT_HASH_JENKINS).
