@@ -1,14 +1,62 @@
 //! A node's processes: an init in the node's namespaces, its root filesystem, capabilities, exec,
 //! restart. Knows nothing of images and labs: everything comes in an [`InitSpec`].
+//!
+//! ```text
+//! supervisor --spawn--> init (PID 1 of the node) --Launch--> main process
+//!     ^  status pipe: InitEvent, one JSON object a line        | output pipe
+//!     '--------------------------------------------------------'
+//! nslab exec --setns(init's pidfd)--Launch--> the user's command
+//! ```
+//!
+//! | file | job |
+//! |---|---|
+//! | `spawn` | the supervisor's side: clones an init into a namespace |
+//! | `init` | PID 1: root filesystem, capabilities, restart, reaping, stop |
+//! | `rootfs`, `devices` | what is mounted where: pure data |
+//! | `mounts` | carries that data out |
+//! | `credentials` | capability sets; users and groups of the node's own files |
+//! | `child` | one prepared process start, for init and exec alike |
+//! | `exec`, `terminal` | a command in a running node |
+
+mod child;
+mod credentials;
+mod devices;
+mod error;
+mod exec;
+mod init;
+mod mounts;
+mod rootfs;
+mod spawn;
+mod terminal;
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+pub use credentials::DEFAULT_CAPABILITIES;
+pub use error::{Error, ExecError};
+pub use exec::{ExecOptions, Target, Tty, exec};
+pub use init::{INIT_ARGV0, InitEvent, init_main};
+pub use spawn::{Init, SpawnOptions, spawn, spawn_with};
 
 use serde::{Deserialize, Serialize};
+
+/// What the binary does when it was started under another name than `nslab`: init of a node
+/// ([`INIT_ARGV0`]), or the tests' way to [`exec`] ([`exec::EXEC_ARGV0`]). To be called first thing
+/// in `main`, before any thread exists; returns when this is an ordinary start.
+pub fn reexec() {
+    let argv0 = std::env::args_os().next().unwrap_or_default();
+    if argv0 == INIT_ARGV0 {
+        init_main();
+    }
+    if argv0 == exec::EXEC_ARGV0 {
+        exec::exec_main();
+    }
+}
 
 /// Everything that the init of a node needs. It travels as JSON over an inherited descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InitSpec {
-    /// UTS hostname.
+    /// UTS hostname: the node's name, which messages use too.
     pub hostname: String,
     /// What `/` is.
     pub rootfs: Rootfs,
@@ -27,6 +75,19 @@ pub struct InitSpec {
     pub capabilities: Vec<String>,
     /// The main process, if the node has one.
     pub process: Option<Process>,
+    /// How long a stop waits between SIGTERM to the main process and SIGKILL to everything, in
+    /// milliseconds.
+    #[serde(default = "default_grace_ms")]
+    pub grace_ms: u64,
+}
+
+impl InitSpec {
+    /// The usual time between SIGTERM and SIGKILL.
+    pub const DEFAULT_GRACE: Duration = Duration::from_secs(3);
+}
+
+const fn default_grace_ms() -> u64 {
+    InitSpec::DEFAULT_GRACE.as_millis() as u64
 }
 
 /// A supervised main process.

@@ -1,0 +1,464 @@
+//! Starting a process: everything is prepared before, the child itself only makes system calls.
+//!
+//! The child shares the parent's memory until it executes its program (`CLONE_VM | CLONE_VFORK`),
+//! so nothing is copied however large the parent is, and what went wrong is simply a variable that
+//! the parent reads afterwards. In return the child must not allocate, lock or unwind.
+
+use std::ffi::{CString, OsStr, c_char, c_int, c_void};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+use rustix::process::{Gid, Signal, Uid};
+use rustix::thread::CapabilitySet;
+
+use super::Error;
+use super::credentials::{self, User};
+
+/// Where programs are looked for when the environment has no PATH (Docker's default).
+pub(super) const DEFAULT_PATH: &str =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Stack of a child before its program: its deepest call is a system call with a small structure.
+const STACK: usize = 64 * 1024;
+
+/// What a child did when it failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Anything before the program that cannot depend on the user's input.
+    Prepare(&'static str),
+    /// The working directory.
+    Cwd,
+    /// The program itself.
+    Exec,
+}
+
+/// Why a child did not become its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) step: Step,
+    pub(super) errno: i32,
+}
+
+impl Failure {
+    fn new(step: Step) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |error| Self {
+            step,
+            errno: error.raw_os_error(),
+        }
+    }
+
+    pub(super) fn error(self) -> io::Error {
+        io::Error::from_raw_os_error(self.errno)
+    }
+}
+
+/// A start of a process failed: by clone itself, or in the child, which is reaped by then.
+#[derive(Debug)]
+pub(super) enum StartError {
+    Clone(io::Error),
+    Child(Failure),
+}
+
+/// A program and all about it, ready for execve.
+pub(super) struct Launch {
+    /// Where the program may be, in the order of PATH.
+    programs: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+    user: User,
+    groups: Vec<Gid>,
+    capabilities: CapabilitySet,
+    /// 0, 1 and 2 of the child; `None` leaves the parent's.
+    pub(super) stdio: Option<[OwnedFd; 3]>,
+    pub(super) session: Session,
+    /// Kill the child when the parent dies.
+    pub(super) with_parent: bool,
+}
+
+/// Which session the child is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Session {
+    /// The parent's, and its process group.
+    Parents,
+    /// One of its own, without a terminal.
+    Own,
+    /// One of its own that standard input is the terminal of.
+    Terminal,
+}
+
+impl Launch {
+    /// Prepares `argv` for `user` with at most `capabilities`. `env` holds `KEY=value` pairs, the
+    /// last one of a key counts; PATH and HOME get defaults. To be called with the node's root
+    /// as `/`.
+    pub(super) fn new(
+        argv: &[String],
+        env: &[(String, String)],
+        cwd: &Path,
+        user: User,
+        capabilities: CapabilitySet,
+    ) -> Result<Self, Error> {
+        let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
+            return Err(Error::NoProgram);
+        };
+        let env = environment(env, &user.home);
+        let path = env
+            .iter()
+            .find(|(key, _)| *key == "PATH")
+            .map_or(DEFAULT_PATH, |(_, v)| *v);
+        let programs = candidates(program, path)
+            .into_iter()
+            .map(|candidate| text("the program", &candidate))
+            .collect::<Result<_, _>>()?;
+        let pairs = env
+            .iter()
+            .map(|(key, value)| text("the environment", &format!("{key}={value}")));
+        let cwd = if cwd.as_os_str().is_empty() {
+            OsStr::new("/")
+        } else {
+            cwd.as_os_str()
+        };
+        Ok(Self {
+            programs,
+            argv: argv
+                .iter()
+                .map(|arg| text("an argument", arg))
+                .collect::<Result<_, _>>()?,
+            env: pairs.collect::<Result<_, _>>()?,
+            cwd: CString::new(cwd.as_bytes())
+                .map_err(|_| nul("the working directory", &cwd.to_string_lossy()))?,
+            groups: user.groups.iter().map(|&gid| Gid::from_raw(gid)).collect(),
+            // Leaving user 0 empties the sets; asking for more then would fail.
+            capabilities: if user.uid == 0 {
+                capabilities
+            } else {
+                CapabilitySet::empty()
+            },
+            user,
+            stdio: None,
+            session: Session::Parents,
+            with_parent: false,
+        })
+    }
+
+    /// The working directory, for messages.
+    pub(super) fn cwd(&self) -> PathBuf {
+        PathBuf::from(OsStr::from_bytes(self.cwd.as_bytes()))
+    }
+
+    /// Whether one of the places where the program may be has a file.
+    pub(super) fn program_exists(&self) -> bool {
+        self.programs
+            .iter()
+            .any(|program| Path::new(OsStr::from_bytes(program.as_bytes())).exists())
+    }
+
+    /// Starts it. Returns when the child runs its program or has failed to.
+    ///
+    /// The child starts with an empty signal mask and SIGPIPE as by default.
+    pub(super) fn start(&self) -> Result<Pid, StartError> {
+        let argv = pointers(&self.argv);
+        // A script without `#!`, as execvp(3) runs it; the second entry is filled in by the child.
+        let mut script = vec![c"/bin/sh".as_ptr(), ptr::null()];
+        script.extend_from_slice(argv.get(1..).unwrap_or_default());
+        let env = pointers(&self.env);
+        let parent = if self.with_parent {
+            let own = rustix::process::getpid();
+            let fd = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty())
+                .map_err(|error| StartError::Clone(error.into()))?;
+            Some(fd)
+        } else {
+            None
+        };
+        let mut failure = None;
+        let mut body = || {
+            // SAFETY: `argv`, `script` and `env` are arrays of C strings that end with NULL and
+            // outlive the child, in which this runs.
+            let failed = unsafe {
+                self.become_program(&argv, &mut script, &env, parent.as_ref().map(AsFd::as_fd))
+            };
+            failure = Some(failed);
+            127
+        };
+        // SAFETY: `body` only makes system calls and writes to variables of this frame.
+        let pid = unsafe { vfork(libc::SIGCHLD, None, &mut body) }.map_err(StartError::Clone)?;
+        match failure {
+            None => Ok(pid),
+            Some(failure) => {
+                // It has ended; an error would mean that someone else reaped it.
+                let _ = nix::sys::wait::waitpid(pid, None);
+                Err(StartError::Child(failure))
+            }
+        }
+    }
+
+    /// Runs in the child. Returns only what failed.
+    ///
+    /// # Safety
+    /// The arrays hold pointers to C strings and end with NULL.
+    unsafe fn become_program(
+        &self,
+        argv: &[*const c_char],
+        script: &mut [*const c_char],
+        env: &[*const c_char],
+        parent: Option<BorrowedFd>,
+    ) -> Failure {
+        if let Err(failure) = self.prepare(parent) {
+            return failure;
+        }
+        let mut denied = false;
+        for program in &self.programs {
+            // SAFETY: as this function's own condition; execve returns only on failure.
+            let errno = unsafe {
+                libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
+                let errno = *libc::__errno_location();
+                if errno == libc::ENOEXEC {
+                    script[1] = program.as_ptr();
+                    libc::execve(script[0], script.as_ptr(), env.as_ptr());
+                }
+                errno
+            };
+            match errno {
+                libc::ENOENT | libc::ENOTDIR => {}
+                // As execvp(3): a later folder of PATH may have one that can be executed.
+                libc::EACCES => denied = true,
+                errno => {
+                    return Failure {
+                        step: Step::Exec,
+                        errno,
+                    };
+                }
+            }
+        }
+        Failure {
+            step: Step::Exec,
+            errno: if denied { libc::EACCES } else { libc::ENOENT },
+        }
+    }
+
+    fn prepare(&self, parent: Option<BorrowedFd>) -> Result<(), Failure> {
+        use Step::Prepare;
+
+        if self.session != Session::Parents {
+            rustix::process::setsid().map_err(Failure::new(Prepare("start a session")))?;
+        }
+        if let Some(stdio) = &self.stdio {
+            for (number, fd) in (0..).zip(stdio) {
+                dup_to(fd.as_fd(), number).map_err(Failure::new(Prepare("redirect a stream")))?;
+            }
+        }
+        if self.session == Session::Terminal {
+            // SAFETY: 0 was just opened above and stays open.
+            let stdin = unsafe { BorrowedFd::borrow_raw(0) };
+            rustix::process::ioctl_tiocsctty(stdin)
+                .map_err(Failure::new(Prepare("take the terminal")))?;
+        }
+        // Straight system calls, for this thread alone; there is no other.
+        rustix::thread::set_thread_groups(&self.groups)
+            .map_err(Failure::new(Prepare("set the groups")))?;
+        let (uid, gid) = (Uid::from_raw(self.user.uid), Gid::from_raw(self.user.gid));
+        rustix::thread::set_thread_res_gid(gid, gid, gid)
+            .map_err(Failure::new(Prepare("set the group")))?;
+        rustix::thread::set_thread_res_uid(uid, uid, uid)
+            .map_err(Failure::new(Prepare("set the user")))?;
+        credentials::limit(self.capabilities)
+            .map_err(Failure::new(Prepare("set the capabilities")))?;
+        if let Some(parent) = parent {
+            // After the change of user, which resets it.
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+                .map_err(Failure::new(Prepare("follow the parent")))?;
+            // The parent may have died just before; its number tells nothing in another PID
+            // namespace.
+            let mut ended = [PollFd::new(parent, PollFlags::POLLIN)];
+            if poll(&mut ended, PollTimeout::ZERO) == Ok(1) {
+                return Err(Failure {
+                    step: Prepare("follow the parent"),
+                    errno: libc::ESRCH,
+                });
+            }
+        }
+        rustix::process::chdir(self.cwd.as_c_str()).map_err(Failure::new(Step::Cwd))?;
+        close_from(3, libc::CLOSE_RANGE_CLOEXEC).map_err(Failure::new(Prepare("close files")))?;
+        // SAFETY: signal dispositions and mask of the child only, which it does not share.
+        unsafe {
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        }
+        Ok(())
+    }
+}
+
+/// dup2(2), for a child.
+pub(super) fn dup_to(fd: BorrowedFd, number: RawFd) -> rustix::io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+
+    // SAFETY: numbers only; the caller decided that `number` is to be replaced.
+    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+        Err(last_errno())
+    } else {
+        Ok(())
+    }
+}
+
+/// close_range(2) from `first` to the end, for a child.
+pub(super) fn close_from(first: RawFd, flags: u32) -> rustix::io::Result<()> {
+    // SAFETY: numbers only. Without `CLOSE_RANGE_CLOEXEC` this closes files that the parent's values
+    // own, but in the child's table, where those values are never used again.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    if done < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+pub(super) fn last_errno() -> rustix::io::Errno {
+    // SAFETY: the location is this thread's own.
+    rustix::io::Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+/// Clones a child that runs `body` on a stack of its own in this process's memory, and waits until
+/// it has executed a program or ended with what `body` returned. `flags` of clone(2) are added;
+/// with `pidfd` `CLONE_PIDFD` is, and the descriptor is written there.
+///
+/// All signals are blocked in the child: a handler of the parent's must not run there.
+///
+/// # Safety
+/// `body` must keep to system calls and to variables that outlive the call; it must not allocate,
+/// take locks or panic.
+pub(super) unsafe fn vfork<F: FnMut() -> c_int>(
+    flags: c_int,
+    pidfd: Option<&mut RawFd>,
+    body: &mut F,
+) -> io::Result<Pid> {
+    extern "C" fn enter<F: FnMut() -> c_int>(body: *mut c_void) -> c_int {
+        // SAFETY: it is the `body` below, which the parent does not touch meanwhile.
+        unsafe { (*body.cast::<F>())() }
+    }
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+    let mut flags = flags | libc::CLONE_VM | libc::CLONE_VFORK;
+    let pidfd = pidfd.map_or(ptr::null_mut(), |fd| {
+        flags |= libc::CLONE_PIDFD;
+        ptr::from_mut(fd)
+    });
+    // SAFETY: the stack is 16-byte aligned, large enough and unused by anyone else, and the parent
+    // waits until the child has left it (CLONE_VFORK); the masks are plain values.
+    unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity()).cast::<c_void>();
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let pid = libc::clone(enter::<F>, top, flags, ptr::from_mut(body).cast(), pidfd);
+        let error = io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
+        if pid < 0 {
+            Err(error)
+        } else {
+            Ok(Pid::from_raw(pid))
+        }
+    }
+}
+
+/// The environment with each key once, and PATH and HOME in any case.
+fn environment<'a>(env: &'a [(String, String)], home: &'a str) -> Vec<(&'a str, &'a str)> {
+    let mut all: Vec<(&str, &str)> = Vec::with_capacity(env.len() + 2);
+    let given = env
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()));
+    for (key, value) in [("PATH", DEFAULT_PATH), ("HOME", home)]
+        .into_iter()
+        .chain(given)
+    {
+        match all.iter_mut().find(|(known, _)| *known == key) {
+            Some(known) => known.1 = value,
+            None => all.push((key, value)),
+        }
+    }
+    all
+}
+
+/// Where `program` may be (execvp(3)).
+fn candidates(program: &str, path: &str) -> Vec<String> {
+    if program.contains('/') {
+        return vec![program.to_owned()];
+    }
+    path.split(':')
+        .map(|folder| if folder.is_empty() { "." } else { folder })
+        .map(|folder| format!("{}/{program}", folder.trim_end_matches('/')))
+        .collect()
+}
+
+pub(super) fn text(what: &'static str, text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|_| nul(what, text))
+}
+
+fn nul(what: &'static str, text: &str) -> Error {
+    Error::Nul {
+        what,
+        text: text.replace('\0', "\\0"),
+    }
+}
+
+/// Pointers to each, and NULL.
+pub(super) fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts
+        .iter()
+        .map(|text| text.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn the_last_value_of_a_key_counts_and_path_and_home_are_there() {
+        let env = [pair("A", "1"), pair("PATH", "/x"), pair("A", "2")];
+        assert_eq!(
+            environment(&env, "/root"),
+            [("PATH", "/x"), ("HOME", "/root"), ("A", "2")]
+        );
+        assert_eq!(
+            environment(&[], "/"),
+            [("PATH", DEFAULT_PATH), ("HOME", "/")]
+        );
+    }
+
+    #[test]
+    fn programs_are_looked_for_as_execvp_does() {
+        assert_eq!(
+            candidates("ls", "/a:/b/::"),
+            ["/a/ls", "/b/ls", "./ls", "./ls"]
+        );
+        assert_eq!(candidates("./ls", "/a"), ["./ls"]);
+    }
+
+    #[test]
+    fn a_nul_byte_is_refused_by_name() {
+        let user = || User::lookup("0:0").unwrap();
+        let launch = |argv: &[&str]| {
+            let argv: Vec<String> = argv.iter().map(|&s| s.to_owned()).collect();
+            Launch::new(&argv, &[], Path::new(""), user(), CapabilitySet::empty())
+                .err()
+                .map(|e| e.to_string())
+        };
+        assert_eq!(launch(&["true"]), None);
+        assert_eq!(
+            launch(&["echo", "a\0b"]).unwrap(),
+            "an argument `a\\0b` holds a NUL byte; remove it"
+        );
+        assert_eq!(
+            launch(&[]).unwrap(),
+            "the main process has an empty command; give a program"
+        );
+    }
+}
