@@ -303,11 +303,18 @@ fn reap(main: Option<Pid>) -> Option<(Option<i32>, Option<i32>)> {
 fn signals() -> io::Result<()> {
     // SAFETY: dispositions and mask of this process; no handler is installed.
     unsafe {
-        for number in 1..=64 {
-            if number != libc::SIGPIPE {
-                // SIGKILL, SIGSTOP and those of the C library refuse.
-                libc::signal(number, libc::SIG_DFL);
-            }
+        // Not by signal(3): the C library keeps 32 and 33 for itself and refuses, while whoever
+        // started the supervisor may have left them ignored. All zero is SIG_DFL without flags.
+        let default = [0_u64; 4];
+        for number in (1..=64).filter(|&number| number != libc::SIGPIPE) {
+            // SIGKILL and SIGSTOP refuse.
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
         }
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);

@@ -1,0 +1,228 @@
+//! What the tests of whole labs share: running nslab and the field's own tools, and looking at the
+//! host from outside.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One lab at a time: some tests compare the host before and after.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A place to run nslab in: own run folder, own exchange folder; whatever is up in it at the end is
+/// taken down.
+pub struct Bench {
+    pub dir: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes network namespaces: run it as root (scripts/test does)"
+        );
+        Self { dir: tempfile::tempdir().unwrap(), _turn: turn }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A lab file of the given text.
+    pub fn lab(&self, text: &str) -> PathBuf {
+        let name = text.split('"').nth(1).expect("a name");
+        let path = self.path(&format!("{name}.toml"));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn nslab(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nslab"));
+        command
+            .env("NSLAB_RUN", self.path("run"))
+            .env_remove("SUDO_UID")
+            .env_remove("SUDO_GID")
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs nslab with these words (split at spaces) and wants it to succeed; its output.
+    pub fn ok(&self, words: &str) -> String {
+        let output = self.run(words);
+        assert!(
+            output.status.success(),
+            "nslab {words}: {}\n{}{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
+    }
+
+    pub fn run(&self, words: &str) -> Output {
+        self.nslab().args(words.split_whitespace()).output().unwrap()
+    }
+
+    /// Runs it and wants it to fail with this code; its standard error.
+    pub fn fails(&self, words: &str, code: i32) -> String {
+        let output = self.run(words);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "nslab {words}: {stderr}{}", text(&output.stdout));
+        stderr
+    }
+
+    pub fn up(&self, lab: &Path) {
+        self.ok(&format!("up {}", lab.display()));
+    }
+
+    pub fn json(&self, words: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(words)).unwrap()
+    }
+
+    /// Pin of a node's network namespace.
+    pub fn ns(&self, lab: &str, node: &str) -> PathBuf {
+        self.path("run").join(lab).join("ns").join(node)
+    }
+
+    /// Runs a tool of the host inside a node's network namespace: nslab is not asked.
+    pub fn outside(&self, lab: &str, node: &str, command: &str) -> String {
+        let net = format!("--net={}", self.ns(lab, node).display());
+        tool("nsenter", &[&[net.as_str()], &command.split(' ').collect::<Vec<_>>()[..]].concat())
+    }
+
+    pub fn capture_file(&self, lab: &str, interface: &str) -> PathBuf {
+        self.path("exchange").join(lab).join(format!("{}.pcap", interface.replace(':', "_")))
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let Ok(labs) = std::fs::read_dir(self.path("run")) else { return };
+        for lab in labs.flatten() {
+            let name = lab.file_name().into_string().unwrap_or_default();
+            let _ = self.run(&format!("down {name}"));
+            let _ = self.run(&format!("down --force {name}"));
+        }
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Output of a tool that has to be there and to succeed.
+pub fn tool(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|e| panic!("{program} cannot be run ({e}); scripts/test installs it"));
+    assert!(output.status.success(), "{program} {args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Frames of a capture file that match a filter, as tshark sees them, one line each of these
+/// fields.
+pub fn frames(file: &Path, filter: &str, fields: &[&str]) -> Vec<String> {
+    let file = file.to_str().unwrap();
+    let mut args = vec![
+        "-n", "-r", file, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
+        "-o", "udp.check_checksum:TRUE", "-Y", filter, "-T", "fields",
+    ];
+    for field in fields {
+        args.extend(["-e", field]);
+    }
+    tool("tshark", &args).lines().map(str::to_owned).collect()
+}
+
+/// How many frames of a capture file match a filter.
+pub fn count(file: &Path, filter: &str) -> usize {
+    frames(file, filter, &["frame.number"]).len()
+}
+
+/// Everything of the host that a lab could leave something in.
+pub fn host() -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for command in [
+        "ip -j link show", "ip -j -4 addr show", "ip -j -6 addr show", "ip -4 route show table all",
+        "ip -6 route show table all", "ip -4 rule show", "ip -6 rule show", "ip -4 neigh show nud permanent",
+        "nft list ruleset",
+    ] {
+        let words: Vec<_> = command.split(' ').collect();
+        all.insert(command.to_owned(), tool(words[0], &words[1..]));
+    }
+    // What counts or ages by itself is left out.
+    let volatile = ["net.netfilter.nf_conntrack_count", "net.ipv4.tcp_fastopen_key"];
+    let sysctls = Command::new("sysctl").arg("-a").arg("-r").arg("^net\\.").output().unwrap();
+    let sysctls: Vec<_> = text(&sysctls.stdout)
+        .lines()
+        .filter(|l| !volatile.iter().any(|v| l.starts_with(v)))
+        .map(str::to_owned)
+        .collect();
+    all.insert("sysctl".into(), sysctls.join("\n"));
+    all.insert("mounts".into(), std::fs::read_to_string("/proc/self/mountinfo").unwrap());
+    all.insert("namespaces".into(), tool("lsns", &["-n", "-o", "NS,TYPE,COMMAND", "-t", "net"]));
+    let processes: Vec<_> = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|p| std::fs::read(p.path().join("cmdline")).ok())
+        .map(|c| text(&c).replace('\0', " "))
+        .filter(|c| c.starts_with("nslab-"))
+        .collect();
+    all.insert("processes".into(), processes.join("\n"));
+    let mut cgroups = Vec::new();
+    folders(Path::new("/sys/fs/cgroup"), 4, &mut cgroups);
+    all.insert("cgroups".into(), cgroups.join("\n"));
+    for dir in ["/run", "/var/lib/nslab/nodes"] {
+        let mut names = Vec::new();
+        folders(Path::new(dir), 2, &mut names);
+        all.insert(dir.into(), names.join("\n"));
+    }
+    all
+}
+
+fn folders(dir: &Path, depth: usize, found: &mut Vec<String>) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let mut entries: Vec<_> = entries.flatten().collect();
+    entries.sort_by_key(std::fs::DirEntry::path);
+    for entry in entries.iter().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+        found.push(entry.path().display().to_string());
+        if depth > 1 {
+            folders(&entry.path(), depth - 1, found);
+        }
+    }
+}
+
+/// Compares the host with what it was, and says what differs.
+pub fn same_host(before: &BTreeMap<String, String>) {
+    let after = host();
+    for (what, text) in before {
+        pretty(what, text, &after[what]);
+    }
+}
+
+fn pretty(what: &str, before: &str, after: &str) {
+    if before == after {
+        return;
+    }
+    let gone = before.lines().filter(|l| !after.lines().any(|a| a == *l));
+    let new = after.lines().filter(|l| !before.lines().any(|b| b == *l));
+    let gone: Vec<_> = gone.map(|l| format!("- {l}")).collect();
+    let new: Vec<_> = new.map(|l| format!("+ {l}")).collect();
+    panic!("{what} is not as before:\n{}\n{}", gone.join("\n"), new.join("\n"));
+}
+
+/// Waits until something is so; 20 s at most.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if so() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("waited in vain until {what}");
+}

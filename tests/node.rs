@@ -1,0 +1,16 @@
+//! Nodes in real namespaces, looked at from inside by `exec` and from outside. Needs root.
+
+#[path = "node/harness.rs"]
+mod harness;
+
+#[path = "node/rooms.rs"]
+mod rooms;
+
+#[path = "node/life.rs"]
+mod life;
+
+#[path = "node/exec.rs"]
+mod exec;
+
+#[path = "node/speed.rs"]
+mod speed;

@@ -1,0 +1,550 @@
+//! What a node sees: namespaces, root filesystem, devices, capabilities.
+
+use std::fs;
+use std::path::PathBuf;
+
+use nslab::node::{Bind, InitEvent, InitSpec};
+
+use super::harness::{Image, Node, options, plain, stderr};
+
+const DEFAULT_MASK: &str = "00000000a80425fb";
+
+#[test]
+fn a_node_has_namespaces_of_its_own() {
+    let node = Node::up(&plain("lb"));
+    assert_eq!(node.sh("hostname"), "lb\n");
+    assert_eq!(node.sh("cat /proc/1/comm"), "nslab-init\n");
+    // In the node's PID namespace there is init, and what exec started.
+    assert_eq!(node.sh("set -- /proc/[0-9]*; echo $#"), "2\n");
+    let init = node.init.pid;
+    for kind in ["pid", "mnt", "uts", "ipc", "net"] {
+        let inside = node.sh(&format!("readlink /proc/self/ns/{kind}"));
+        let of_init = fs::read_link(format!("/proc/{init}/ns/{kind}")).unwrap();
+        let here = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        assert_eq!(inside.trim(), of_init.to_str().unwrap());
+        assert_ne!(of_init, here, "{kind}");
+    }
+    // sysfs shows the node's network.
+    assert_eq!(node.sh("ls /sys/class/net"), "lo\n");
+    assert_eq!(node.sh("ipcs -q | grep -c ^0x || true").trim(), "0");
+}
+
+#[test]
+fn the_hosts_root_is_read_only_with_an_own_tmp_and_run() {
+    let secret = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let node = Node::up(&plain("n"));
+    let failed = node.exec(&["touch", "/usr/nslab-test"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(
+        stderr(&failed).contains("Read-only file system"),
+        "{}",
+        stderr(&failed)
+    );
+
+    assert_eq!(node.sh("ls -A /tmp /run"), "/run:\n\n/tmp:\n");
+    node.sh("echo here > /tmp/of-the-node; echo here > /run/of-the-node");
+    assert_eq!(
+        node.sh("cat /tmp/of-the-node /run/of-the-node"),
+        "here\nhere\n"
+    );
+    assert!(secret.path().exists());
+    for path in ["/tmp/of-the-node", "/run/of-the-node"] {
+        assert!(!PathBuf::from(path).exists(), "{path} leaked to the host");
+    }
+    assert_eq!(node.sh("stat -c %a /tmp /run"), "1777\n755\n");
+    // Bounded: tmpfs without a size would take half of the memory.
+    assert_eq!(
+        node.sh("df -B1M --output=size /tmp /run | tail -n 2 | tr -d ' '"),
+        "512\n64\n"
+    );
+}
+
+#[test]
+fn every_mount_is_read_only_or_the_nodes_own_and_none_takes_devices() {
+    for spec in [
+        plain("n"),
+        InitSpec {
+            rootfs: image().1,
+            ..plain("i")
+        },
+    ] {
+        let overlay = spec.rootfs != nslab::node::Rootfs::Host;
+        let image = overlay.then(image);
+        let spec = InitSpec {
+            rootfs: image.as_ref().map_or(spec.rootfs, |(_, r)| r.clone()),
+            ..spec
+        };
+        let node = Node::up(&spec);
+        let own = [
+            "/tmp",
+            "/run",
+            "/proc",
+            "/dev",
+            "/etc/hosts",
+            "/etc/hostname",
+            "/etc/resolv.conf",
+        ];
+        for line in node.sh("cat /proc/self/mountinfo").lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let (point, flags) = (fields[4], fields[5]);
+            let dash = fields.iter().position(|&field| field == "-").unwrap();
+            let kind = fields[dash + 1];
+            assert_eq!(fields[6], "-", "propagates: {line}");
+            let read_only = flags.split(',').any(|flag| flag == "ro");
+            let of_own = own.contains(&point)
+                || (point.starts_with("/dev/") && kind != "devtmpfs")
+                || (overlay && point == "/");
+            assert!(read_only || of_own, "writable: {line}");
+            let device = kind == "devpts" || kind == "devtmpfs";
+            assert_eq!(
+                flags.split(',').any(|flag| flag == "nodev"),
+                !device,
+                "{line}"
+            );
+            assert!(flags.split(',').any(|flag| flag == "nosuid"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn the_hosts_mount_table_stays_as_it_is() {
+    // Other tests mount and unmount their images meanwhile; a namespace of our own is quiet.
+    let thread = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        // As on a host with systemd: what an init mounts would come here, if it let it.
+        let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED;
+        nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
+        let table = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let before = table();
+        let node = Node::up(&plain("n"));
+        let during = table();
+        drop(node);
+        (before, during, table())
+    });
+    let (before, during, after) = thread.join().unwrap();
+    assert_eq!(before, during);
+    assert_eq!(before, after);
+}
+
+#[test]
+fn dev_has_exactly_what_a_container_has() {
+    let node = Node::up(&plain("n"));
+    assert_eq!(
+        node.sh("ls -1 /dev"),
+        "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n"
+    );
+    assert_eq!(
+        node.sh("cd /dev; stat -c '%n %t:%T %a' full null random tty urandom zero"),
+        "full 1:7 666\nnull 1:3 666\nrandom 1:8 666\ntty 5:0 666\nurandom 1:9 666\nzero 1:5 666\n"
+    );
+    assert_eq!(
+        node.sh("echo x > /dev/null; head -c 3 /dev/zero | od -An -tx1"),
+        " 00 00 00\n"
+    );
+    assert_eq!(node.sh("echo x > /dev/full || echo full"), "full\n");
+    assert_eq!(node.sh("head -c 16 /dev/urandom | wc -c"), "16\n");
+    assert_eq!(
+        node.sh("readlink /dev/ptmx; ls /dev/pts; echo a > /dev/shm/b; cat /dev/fd/0"),
+        "pts/ptmx\nptmx\n"
+    );
+    // The device is the host's: its mode must not be the node's to change.
+    let failed = node.exec(&["chmod", "600", "/dev/null"]);
+    assert!(
+        stderr(&failed).contains("Read-only file system"),
+        "{}",
+        stderr(&failed)
+    );
+}
+
+#[test]
+fn a_device_that_a_node_makes_is_dead() {
+    let (image, rootfs) = image();
+    for (spec, places) in [
+        (plain("n"), ["/tmp", "/run", "/dev", "/dev/shm"].as_slice()),
+        (
+            InitSpec {
+                rootfs,
+                ..plain("i")
+            },
+            ["/", "/tmp", "/dev", "/dev/shm"].as_slice(),
+        ),
+    ] {
+        let node = Node::up(&spec);
+        for place in places {
+            // Null, so that nothing is harmed when it works.
+            node.sh(&format!(
+                "mknod {place}/dead c 1 3; mknod {place}/disk b 7 0"
+            ));
+            for (name, how) in [("dead", ">"), ("disk", "<")] {
+                let output = node.exec(&["sh", "-c", &format!(": {how} {place}/{name}")]);
+                assert!(
+                    stderr(&output).contains("Permission denied"),
+                    "{place}/{name}: {}",
+                    stderr(&output)
+                );
+            }
+        }
+    }
+    drop(image);
+}
+
+#[test]
+fn the_kernels_own_files_are_masked_or_read_only() {
+    let node = Node::up(&plain("n"));
+    assert_eq!(
+        node.sh("cat /proc/kcore /proc/keys /proc/timer_list 2> /dev/null | wc -c"),
+        "0\n"
+    );
+    // Not every kernel has this one (CONFIG_MAGIC_SYSRQ).
+    let sysrq = Some("/proc/sysrq-trigger").filter(|path| PathBuf::from(path).exists());
+    for path in [
+        "/proc/sys/kernel/hostname",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/sys/class/net/lo/mtu",
+    ]
+    .into_iter()
+    .chain(sysrq)
+    {
+        let output = node.exec(&["sh", "-c", &format!(": > {path}")]);
+        assert!(
+            stderr(&output).contains("Read-only file system"),
+            "{path}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_network_administrator_may_set_network_sysctls_of_the_node_alone() {
+    let mut spec = plain("n");
+    spec.capabilities.push("CAP_NET_ADMIN".to_owned());
+    let node = Node::up(&spec);
+    let path = "/proc/sys/net/ipv4/conf/lo/rp_filter";
+    let host = fs::read_to_string(path).unwrap();
+    assert_eq!(node.sh(&format!("echo 2 > {path}; cat {path}")), "2\n");
+    assert_eq!(fs::read_to_string(path).unwrap(), host);
+    let output = node.exec(&["sh", "-c", ": > /proc/sys/kernel/core_pattern"]);
+    assert!(
+        stderr(&output).contains("Read-only file system"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn names_are_the_labs() {
+    let node = Node::up(&plain("client"));
+    assert_eq!(
+        node.sh("cat /etc/hosts"),
+        "127.0.0.1 localhost\n10.0.0.3 VIP\n"
+    );
+    assert_eq!(node.sh("getent hosts VIP"), "10.0.0.3        VIP\n");
+    if PathBuf::from("/etc/hostname").exists() {
+        assert_eq!(node.sh("cat /etc/hostname"), "client\n");
+    }
+    assert!(!fs::read_to_string("/etc/hosts").unwrap().contains("VIP"));
+}
+
+#[test]
+fn capabilities_are_exactly_the_given_ones() {
+    let status = "grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status | tr -d '\\n'";
+    let node = Node::up(&plain("n"));
+    let expected = |mask: &str| {
+        format!(
+            "CapInh:\t0000000000000000CapPrm:\t{mask}CapEff:\t{mask}CapBnd:\t{mask}\
+             CapAmb:\t0000000000000000NoNewPrivs:\t1Seccomp:\t0"
+        )
+    };
+    assert_eq!(node.sh(status), expected(DEFAULT_MASK));
+    // Another user has none, and the bounding set still.
+    let nobody = nslab::node::ExecOptions {
+        user: Some("65534:65534".to_owned()),
+        ..options(&["sh", "-c", status])
+    };
+    let output = node.command(&nobody).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let zero = "0000000000000000";
+    assert_eq!(
+        text,
+        expected(DEFAULT_MASK)
+            .replace(
+                &format!("CapPrm:\t{DEFAULT_MASK}"),
+                &format!("CapPrm:\t{zero}")
+            )
+            .replace(
+                &format!("CapEff:\t{DEFAULT_MASK}"),
+                &format!("CapEff:\t{zero}")
+            )
+    );
+    // Init itself has let go as well.
+    let init = fs::read_to_string(format!("/proc/{}/status", node.init.pid)).unwrap();
+    assert!(
+        init.contains(&format!("CapEff:\t{DEFAULT_MASK}\n")),
+        "{init}"
+    );
+    assert!(init.contains("NoNewPrivs:\t1\n"), "{init}");
+    // ...and nobody inside can look into it.
+    for path in ["/proc/1/exe", "/proc/1/fd/1", "/proc/1/root"] {
+        let output = node.exec(&["readlink", "-v", path]);
+        assert!(
+            stderr(&output).contains("Permission denied"),
+            "{path}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn a_main_process_has_the_same_capabilities() {
+    let script = "grep -E '^Cap(Prm|Bnd)' /proc/self/status | tr -d '\\n'; echo";
+    let mut spec = super::harness::running("n", script, nslab::node::RestartPolicy::No);
+    spec.capabilities = vec!["CAP_NET_RAW".to_owned()];
+    let node = Node::up(&spec);
+    assert_eq!(
+        node.output_line(),
+        "CapPrm:\t0000000000002000CapBnd:\t0000000000002000"
+    );
+}
+
+#[test]
+fn a_capability_that_nslab_lacks_is_told_and_one_that_nobody_has_is_an_error() {
+    let mut spec = plain("n");
+    spec.capabilities = vec!["CAP_SUPERPOWER".to_owned()];
+    let node = Node::spawn(&spec);
+    let message = "unknown capability `CAP_SUPERPOWER`; capabilities look like CAP_NET_ADMIN, see \
+                   capabilities(7)";
+    assert_eq!(
+        node.early,
+        [InitEvent::Failed {
+            message: message.to_owned()
+        }]
+    );
+}
+
+fn image() -> (Image, nslab::node::Rootfs) {
+    let image = Image::new(&["sh", "cat", "id", "ls", "mknod", "touch", "rm", "stat"]);
+    let rootfs = image.rootfs();
+    (image, rootfs)
+}
+
+#[test]
+fn writes_to_an_overlay_stay_in_its_upper_layer() {
+    let (image, rootfs) = image();
+    let node = Node::up(&InitSpec {
+        rootfs,
+        cwd: "/made/for me".into(),
+        ..plain("web")
+    });
+    assert_eq!(node.sh("cat /etc/layer"), "top\n");
+    assert_eq!(node.sh("pwd"), "/made/for me\n");
+    assert_eq!(
+        node.sh("cat /etc/hostname /etc/hosts"),
+        "web\n127.0.0.1 localhost\n10.0.0.3 VIP\n"
+    );
+    assert_eq!(
+        node.sh("cat /etc/resolv.conf"),
+        "# This lab has no name server; its names are in /etc/hosts.\n"
+    );
+    node.sh("echo new > /etc/layer; rm /etc/group; touch /file");
+    assert_eq!(
+        fs::read_to_string(image.path("top/etc/layer")).unwrap(),
+        "top\n"
+    );
+    assert_eq!(
+        fs::read_to_string(image.path("upper/etc/layer")).unwrap(),
+        "new\n"
+    );
+    assert!(image.path("top/etc/group").exists());
+    assert!(image.path("upper/file").exists());
+    // Mounted in the node only.
+    assert_eq!(fs::read_dir(image.path("root")).unwrap().count(), 0);
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(
+        !table.contains(image.path("upper").to_str().unwrap()),
+        "{table}"
+    );
+}
+
+#[test]
+fn many_layers_do_not_overflow_the_options() {
+    let (image, _) = image();
+    let nslab::node::Rootfs::Overlay {
+        mut lower,
+        upper,
+        work,
+        target,
+    } = image.rootfs()
+    else {
+        unreachable!("it is an overlay")
+    };
+    for number in 0..60 {
+        let name = format!("{}-{number}", "long".repeat(25));
+        image.write(&name, &format!("layers/{number}"), "");
+        lower.push(image.path(&name));
+    }
+    let rootfs = nslab::node::Rootfs::Overlay {
+        lower,
+        upper,
+        work,
+        target,
+    };
+    let node = Node::up(&InitSpec {
+        rootfs,
+        ..plain("deep")
+    });
+    assert_eq!(node.sh("ls /layers").lines().count(), 60);
+}
+
+#[test]
+fn users_come_from_the_images_own_files() {
+    let (_image, rootfs) = image();
+    let node = Node::up(&InitSpec {
+        rootfs,
+        user: "web".to_owned(),
+        ..plain("web")
+    });
+    assert_eq!(
+        node.sh("id"),
+        "uid=101(web) gid=102(web) groups=102(web),103(logs)\n"
+    );
+    assert_eq!(node.sh("echo $HOME $LAB"), "/srv test\n");
+    let root = nslab::node::ExecOptions {
+        user: Some("root".to_owned()),
+        ..options(&["id", "-u"])
+    };
+    assert_eq!(node.command(&root).output().unwrap().stdout, b"0\n");
+    let failed = nslab::node::ExecOptions {
+        user: Some("tomcat".to_owned()),
+        ..options(&["id"])
+    };
+    let output = node.command(&failed).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        stderr(&output),
+        "nslab: exec: user `tomcat` is not in the node's /etc/passwd; use a number, or add it to \
+         the image\n"
+    );
+}
+
+#[test]
+fn a_main_process_of_another_user_can_open_its_output() {
+    let (_image, rootfs) = image();
+    let spec = super::harness::running(
+        "web",
+        "echo one; echo two > /dev/stdout; id -u > /dev/stderr",
+        nslab::node::RestartPolicy::No,
+    );
+    let node = Node::up(&InitSpec {
+        rootfs,
+        user: "web".to_owned(),
+        ..spec
+    });
+    let lines = [node.output_line(), node.output_line(), node.output_line()];
+    assert_eq!(lines, ["one", "two", "101"]);
+}
+
+#[test]
+fn binds_are_shown_with_their_flags() {
+    let shared = tempfile::tempdir().unwrap();
+    fs::write(shared.path().join("file"), "from the host\n").unwrap();
+    let bind = |target: &str, read_only| Bind {
+        source: shared.path().to_owned(),
+        target: target.into(),
+        read_only,
+    };
+    let (_image, rootfs) = image();
+    for (spec, places) in [
+        (plain("n"), ["/tmp/ro", "/run/deep/rw"]),
+        (
+            InitSpec {
+                rootfs,
+                ..plain("i")
+            },
+            ["/srv/ro", "/data/deep/rw"],
+        ),
+    ] {
+        let [ro, rw] = places;
+        let file = Bind {
+            source: shared.path().join("file"),
+            target: "/tmp/single".into(),
+            read_only: true,
+        };
+        let node = Node::up(&InitSpec {
+            binds: vec![bind(ro, true), bind(rw, false), file],
+            ..spec
+        });
+        assert_eq!(
+            node.sh(&format!("cat {ro}/file /tmp/single")),
+            "from the host\nfrom the host\n"
+        );
+        let failed = node.exec(&["touch", &format!("{ro}/new")]);
+        assert!(
+            stderr(&failed).contains("Read-only file system"),
+            "{}",
+            stderr(&failed)
+        );
+        node.sh(&format!("touch {rw}/{}", node.target.node));
+        assert!(shared.path().join(&node.target.node).exists());
+    }
+}
+
+#[test]
+fn a_bind_that_has_no_place_says_what_to_do() {
+    let bind = Bind {
+        source: "/usr".into(),
+        target: "/not/there".into(),
+        read_only: true,
+    };
+    let node = Node::spawn(&InitSpec {
+        binds: vec![bind],
+        ..plain("n")
+    });
+    let message = "cannot mount on /not/there: Read-only file system (os error 30); a node without \
+                   image has the host's root read-only: use a place below /tmp or /run, or make \
+                   the mount point on the host";
+    assert_eq!(
+        node.early,
+        [InitEvent::Failed {
+            message: message.to_owned()
+        }]
+    );
+    let bind = Bind {
+        source: "/no/source".into(),
+        target: "/tmp/x".into(),
+        read_only: true,
+    };
+    let node = Node::spawn(&InitSpec {
+        binds: vec![bind],
+        ..plain("n")
+    });
+    let message = "cannot take /no/source: No such file or directory (os error 2)";
+    assert_eq!(
+        node.early,
+        [InitEvent::Failed {
+            message: message.to_owned()
+        }]
+    );
+}
+
+#[test]
+fn a_link_in_an_image_cannot_lead_a_mount_out_of_it() {
+    let (image, rootfs) = image();
+    let outside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(outside.path(), image.path("top/data")).unwrap();
+    let bind = Bind {
+        source: "/usr".into(),
+        target: "/data/sub".into(),
+        read_only: true,
+    };
+    let node = Node::spawn(&InitSpec {
+        rootfs,
+        binds: vec![bind],
+        ..plain("i")
+    });
+    // The link leads to a folder of that name inside the image, which is not there.
+    assert!(
+        matches!(node.early.front(), Some(InitEvent::Failed { .. })),
+        "{:?}",
+        node.early
+    );
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
