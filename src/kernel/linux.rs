@@ -124,6 +124,12 @@ impl Linux {
         Ok(())
     }
 
+    /// The index of the next link in a namespace where all links are made here. Chosen instead of
+    /// asked for afterwards; lo is 1.
+    fn next_index(&mut self, ns: &Ns) -> Result<u32> {
+        Ok(2 + self.space(ns)?.links.len() as u32)
+    }
+
     fn connection(&self, ns: &Ns) -> Result<&Connection> {
         self.spaces
             .get(ns)
@@ -188,8 +194,7 @@ impl Kernel for Linux {
 
     fn add_bridge(&mut self, ns: &Ns, bridge: &BridgeSpec) -> Result<()> {
         self.connect(ns)?;
-        // Chosen here, so that ports can name their bridge without asking; lo is 1.
-        let index = 2 + self.space(ns)?.links.len() as u32;
+        let index = self.next_index(ns)?;
         self.connection(ns)?
             .add_bridge(&self.rt, &bridge.name, index, bridge.mtu)?;
         self.space(ns)?.links.insert(bridge.name.clone(), index);
@@ -207,8 +212,10 @@ impl Kernel for Linux {
             mtu: veth.mtu,
             ns: near_fd,
         };
+        let port = self.next_index(&veth.switch)?;
         self.connection(&veth.switch)?
-            .add_veth(&self.rt, &near, &veth.port, bridge)?;
+            .add_veth(&self.rt, &near, (&veth.port, port), bridge)?;
+        self.space(&veth.switch)?.links.insert(veth.port.clone(), port);
         if let Some(index) = veth.index {
             self.space(&veth.ns)?.links.insert(veth.name.clone(), index);
         }

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::link::{BridgeStpState, InfoData, InfoVeth, LinkAttribute};
+use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -75,15 +76,20 @@ impl Connection {
 
     /// A veth pair whose far end is a port of a bridge in this namespace; both ends are down.
     ///
+    /// The bridge is told the near end's MAC address: a switch that has to learn floods the first
+    /// frame to a silent machine, and captures of its neighbours would hold frames that were never
+    /// meant for them.
+    ///
     /// The near end must not be set up in the same message: veth_open() would find it without a
     /// peer (ENOTCONN), and undoing that costs an RCU grace period.
     pub(super) fn add_veth(
         &self,
         rt: &Runtime,
         near: &VethEnd<'_>,
-        port: &str,
+        port: (&str, u32),
         bridge: u32,
     ) -> Result<()> {
+        let (port, port_index) = port;
         let mut peer = LinkUnspec::new_with_name(near.name)
             .address(near.mac.to_vec())
             .mtu(near.mtu)
@@ -92,13 +98,21 @@ impl Connection {
             peer = peer.index(index);
         }
         let message = LinkVeth::new(port, near.name)
+            .index(port_index)
             .mtu(near.mtu)
             .controller(bridge)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
             .build();
         rt.block_on(self.handle.link().add(message).execute())
             .map_err(errno)
-            .op(|| format!("add a veth pair {} - {port}", near.name))
+            .op(|| format!("add a veth pair {} - {port}", near.name))?;
+        let mut known = self.handle.neighbours().add_bridge(port_index, &near.mac);
+        // `bridge fdb add ... master static`: NUD_PERMANENT, rtnetlink's own choice, would make it an
+        // address of the bridge itself.
+        known.message_mut().header.state = NeighbourState::Noarp;
+        rt.block_on(known.execute())
+            .map_err(errno)
+            .op(|| format!("tell the bridge who is behind {port}"))
     }
 
     pub(super) fn set_alias(&self, rt: &Runtime, index: u32, alias: &str) -> Result<()> {
