@@ -1,9 +1,117 @@
 //! Load-balancing engines behind one trait. An engine turns a [`ServiceSpec`] into a [`Program`]:
 //! pure data that `kernel` carries out, so that it can be printed, compared and tested.
 
+mod choose;
+mod nft;
+mod redirect;
+mod schedule;
+
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
+
+pub use choose::{Choice, Error, choose};
+pub use nft::{NftEngine, TABLE, Timeouts};
+pub use redirect::realserver_redirect;
+
+use crate::kernel::nft::Ruleset;
+
+/// What an engine wants done in its director's network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Program {
+    /// For [`crate::kernel::nft::apply`].
+    Nft(Ruleset),
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nft(ruleset) => ruleset.fmt(f),
+        }
+    }
+}
+
+/// A way of load balancing.
+pub trait Engine {
+    /// Its name in lab files: `nft`, `ipvs`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can do what the service asks for.
+    fn supports(&self, service: &ServiceSpec) -> Result<(), Unsupported>;
+
+    /// What makes one director balance all of these services.
+    fn program(&self, services: &[ServiceSpec]) -> Result<Program, Unsupported>;
+}
+
+/// Why an engine cannot do what a service asks for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// A scheduler that the engine does not have.
+    #[error(
+        "service {service:?} asks for scheduler {scheduler:?}, which engine \"nft\" does not have \
+         (it has rr, wrr and sh): take one of these, or engine = \"ipvs\""
+    )]
+    Scheduler {
+        /// The service's name.
+        service: String,
+        /// The scheduler.
+        scheduler: String,
+    },
+    /// Another protocol than TCP and UDP.
+    #[error(
+        "service {service:?} is of IP protocol {protocol}; only tcp (6) and udp (17) have ports"
+    )]
+    Protocol {
+        /// The service's name.
+        service: String,
+        /// The number.
+        protocol: u8,
+    },
+    /// An IPv6 VIP.
+    #[error("service {service:?} has the IPv6 VIP {vip}; engine \"nft\" balances IPv4 only")]
+    Ipv6 {
+        /// The service's name.
+        service: String,
+        /// The VIP.
+        vip: IpAddr,
+    },
+    /// Weights that would take too long a table.
+    #[error(
+        "the weights of service {service:?} add up to {total}, reduced by their greatest common \
+         divisor; engine \"nft\" takes up to {max}: round the weights"
+    )]
+    Weights {
+        /// The service's name.
+        service: String,
+        /// The sum.
+        total: u64,
+        /// The most.
+        max: u64,
+    },
+    /// A realserver behind a device that the service does not list.
+    #[error(
+        "service {service:?} reaches realserver {server:?} by {via:?}, which is none of the \
+         director's interfaces"
+    )]
+    Via {
+        /// The service's name.
+        service: String,
+        /// The server's node name.
+        server: String,
+        /// The device's name.
+        via: String,
+    },
+    /// Two services at one address.
+    #[error("services {first:?} and {second:?} have the same VIP, protocol and port")]
+    SameAddress {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
+}
 
 /// One service as its director has to know it. Made by `plan` from a valid lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
