@@ -1,3 +1,4 @@
 //! The only room with effects on the kernel. It knows nothing of labs.
 
+pub mod ipvs;
 pub mod nft;

@@ -215,16 +215,13 @@ impl Display for Match {
         let flags = self.left == Selector::Field(Field::TcpFlags);
         match self.mask {
             None => {}
-            Some(mask) if flags => write!(f, " & ({})", TcpFlags(mask))?,
+            Some(mask) if flags => write!(f, " & {}", TcpFlags(mask))?,
             Some(mask) => write!(f, " & {mask:#x}")?,
         }
         f.write_str(op)?;
         match (self.left, self.right) {
             (Selector::Field(Field::EtherType), Value::Number(ETHERTYPE_IPV4)) => f.write_str("ip"),
             (Selector::Meta(Meta::PacketType), Value::Number(PACKET_HOST)) => f.write_str("host"),
-            (Selector::Field(Field::TcpFlags), Value::Number(v)) if v.count_ones() > 1 => {
-                write!(f, "({})", TcpFlags(v))
-            }
             (Selector::Field(Field::TcpFlags), Value::Number(v)) => TcpFlags(v).fmt(f),
             (Selector::Field(Field::Ip4Fragment | Field::EtherType), Value::Number(v)) => {
                 write!(f, "{v:#x}")
@@ -299,22 +296,21 @@ impl Display for Value {
     }
 }
 
-/// TCP flags by name; a value with none of them is `0x0`.
+/// TCP flags by name, in parentheses if several; none of them is `0x0`.
 struct TcpFlags(u32);
 
 impl Display for TcpFlags {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"];
-        let set: Vec<_> = NAMES
+        let names = NAMES
             .iter()
             .enumerate()
-            .filter(|(bit, _)| self.0 >> bit & 1 == 1)
-            .collect();
-        match set.as_slice() {
+            .filter(|(bit, _)| self.0 >> bit & 1 == 1);
+        let names: Vec<&str> = names.map(|(_, name)| *name).collect();
+        match names.as_slice() {
             [] => f.write_str("0x0"),
-            set => set.iter().enumerate().try_for_each(|(n, (_, name))| {
-                write!(f, "{}{name}", if n == 0 { "" } else { " | " })
-            }),
+            [one] => f.write_str(one),
+            many => write!(f, "({})", many.join(" | ")),
         }
     }
 }

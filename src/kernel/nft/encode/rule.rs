@@ -257,8 +257,8 @@ impl Encoder {
 
     fn load_meta(&mut self, key: MetaKey, word: u32) {
         self.push(Expressions::Meta(vec![
-            MetaAttribute::DestinationRegister(register(word)),
             MetaAttribute::Key(key),
+            MetaAttribute::DestinationRegister(register(word)),
         ]));
     }
 
