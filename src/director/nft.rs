@@ -26,7 +26,6 @@
 //! - Frames that are not addressed to the director's own MAC address (a bridge floods, an
 //!   interface is promiscuous), and frames with a VLAN tag, are left alone.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::redirect::equals;
@@ -173,7 +172,7 @@ impl<'a> Plan<'a> {
                 service: name(),
                 protocol: service.protocol,
             })?;
-        if let IpAddr::V6(_) = service.vip {
+        if service.vip.is_ipv6() {
             return Err(Unsupported::Ipv6 {
                 service: name(),
                 vip: service.vip,

@@ -174,14 +174,9 @@ impl Display for Statement {
         match self {
             Self::Match(m) => m.fmt(f),
             Self::SetMark(e) => write!(f, "meta mark set {e}"),
-            Self::SetEther {
-                field,
-                mac: [a, b, c, d, e, g],
-            } => {
-                write!(
-                    f,
-                    "{field} set {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"
-                )
+            Self::SetEther { field, mac } => {
+                let mac = mac.map(|byte| format!("{byte:02x}"));
+                write!(f, "{field} set {}", mac.join(":"))
             }
             Self::Update { map, key, timeout } => {
                 write!(f, "update @{map} {{ {}", join(key, " . "))?;

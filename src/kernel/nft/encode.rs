@@ -13,12 +13,11 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use super::error::Error;
-use super::expr::{Statement, Value, Verdict};
-use super::{
-    Chain, Element, ElementData, Family, Hook, HookKind, HookPoint, Rule, Ruleset, Set, Table, Type,
-};
+use super::expr::{Statement, Verdict};
+use super::{Chain, Family, Hook, HookKind, HookPoint, Rule, Ruleset, Set, Table};
 
 mod rule;
+mod set;
 
 /// `NF_DROP` and `NF_ACCEPT` (linux/netfilter.h).
 const NF_DROP: u32 = 0;
@@ -267,7 +266,7 @@ impl Encoder<'_> {
             SetAttribute::Flags(flags),
             // A concatenation's type is its parts' types, six bits each (nft's datatype.h).
             SetAttribute::KeyType(set.key.iter().fold(0, |acc, t| acc << 6 | t.id())),
-            SetAttribute::KeyLen(key_len(&set.key)),
+            SetAttribute::KeyLen(set::key_len(&set.key)),
             SetAttribute::Id(id),
         ];
         if let Some(data) = set.data {
@@ -280,6 +279,7 @@ impl Encoder<'_> {
         if let Some(timeout) = set.timeout {
             attributes.push(SetAttribute::Timeout(milliseconds(timeout)));
         }
+        attributes.push(SetAttribute::UserData(set::byte_orders(set)));
         let body = NfTablesMessage::NewSet(SetMessage { attributes });
         self.push(what, vec![], NLM_F_CREATE, body);
         Ok(())
@@ -290,7 +290,7 @@ impl Encoder<'_> {
         let mut chunk = Vec::new();
         let mut bytes = 0;
         for element in &set.elements {
-            let element = ListAttribute::Element(encode_element(&what, set, element)?);
+            let element = ListAttribute::Element(set::element(&what, set, element)?);
             bytes += element.buffer_len();
             chunk.push(element);
             if bytes >= ELEMENTS_BYTES {
@@ -360,89 +360,6 @@ impl Encoder<'_> {
         let body = NfTablesMessage::NewRule(RuleMessage { attributes });
         self.push(what, needs, NLM_F_CREATE | NLM_F_APPEND, body);
         Ok(())
-    }
-}
-
-fn encode_element(
-    what: &str,
-    set: &Set,
-    element: &Element,
-) -> Result<Vec<SetElementAttribute>, Error> {
-    let invalid = |why: &str| Error::Invalid {
-        what: what.to_owned(),
-        why: why.to_owned(),
-    };
-    if element.key.len() != set.key.len() {
-        return Err(invalid(
-            "have keys with more or fewer parts than the set's type",
-        ));
-    }
-    let mut key = Vec::new();
-    for (value, kind) in element.key.iter().zip(&set.key) {
-        let bytes = kind
-            .bytes(*value)
-            .ok_or_else(|| invalid("do not have the set's key type"))?;
-        key.extend_from_slice(&bytes);
-        key.resize(key.len().next_multiple_of(4), 0);
-    }
-    key.truncate(key_len(&set.key) as usize);
-    let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(key))];
-    match (&element.data, set.data) {
-        (None, None) => {}
-        (Some(ElementData::Verdict(v)), Some(Type::Verdict)) => {
-            attributes.push(SetElementAttribute::Data(verdict(v)));
-        }
-        (Some(ElementData::Value(v)), Some(kind)) => {
-            let bytes = kind
-                .bytes(*v)
-                .ok_or_else(|| invalid("do not have the map's data type"))?;
-            attributes.push(SetElementAttribute::Data(DataAttribute::Value(bytes)));
-        }
-        _ => return Err(invalid("do not have the map's data type")),
-    }
-    Ok(attributes)
-}
-
-impl Type {
-    /// nft's own number for it (`enum datatypes` in its datatype.h): the kernel keeps it for nft.
-    const fn id(self) -> u32 {
-        match self {
-            Self::Ipv4 => 7,
-            Self::Ipv6 => 8,
-            Self::Port => 13,
-            Self::Mark => 19,
-            Self::Verdict => 0xffff_ff00, // NFT_DATA_VERDICT
-        }
-    }
-
-    /// Bytes of a value; what a verdict takes is the kernel's business.
-    const fn len(self) -> u32 {
-        match self {
-            Self::Ipv4 | Self::Mark => 4,
-            Self::Ipv6 => 16,
-            Self::Port => 2,
-            Self::Verdict => 0,
-        }
-    }
-
-    /// A value's bytes as the packet or the register has them.
-    fn bytes(self, value: Value) -> Option<Vec<u8>> {
-        use std::net::IpAddr::{V4, V6};
-        match (self, value) {
-            (Self::Ipv4, Value::Address(V4(a))) => Some(a.octets().to_vec()),
-            (Self::Ipv6, Value::Address(V6(a))) => Some(a.octets().to_vec()),
-            (Self::Port, Value::Number(n)) => Some(u16::try_from(n).ok()?.to_be_bytes().to_vec()),
-            (Self::Mark, Value::Number(n)) => Some(n.to_ne_bytes().to_vec()),
-            _ => None,
-        }
-    }
-}
-
-/// Bytes of a key. Each part but a lonely one fills whole 4-byte registers.
-fn key_len(key: &[Type]) -> u32 {
-    match key {
-        [one] => one.len(),
-        parts => parts.iter().map(|t| t.len().next_multiple_of(4)).sum(),
     }
 }
 

@@ -25,8 +25,8 @@ pub enum Error {
     /// The kernel refused a message, and with it the batch.
     #[error(
         "the kernel refused {what}: {source}{}{}",
-        show(", ", detail),
-        show("; ", hint)
+        show(", ", detail.as_deref()),
+        show("; ", hint.as_deref())
     )]
     Refused {
         /// The object: `rule 2 of chain x in table netdev nslab`.
@@ -66,10 +66,8 @@ pub enum Error {
     },
 }
 
-fn show(before: &str, text: &Option<String>) -> String {
-    text.as_ref()
-        .map(|t| format!("{before}{t}"))
-        .unwrap_or_default()
+fn show(before: &str, text: Option<&str>) -> String {
+    text.map(|t| format!("{before}{t}")).unwrap_or_default()
 }
 
 /// What to do about an errno, where that is known. `needs` are kernel options that the object

@@ -68,7 +68,13 @@ fn dump(family: Family, table: &str) -> Result<Option<Vec<CounterValue>>, Error>
     let mut consistent = true;
     loop {
         let (bytes, _) = socket.recv_from_full().map_err(socket::receive_error)?;
-        for (kind, flags, sequence, payload) in socket::split(&bytes)? {
+        for socket::Raw {
+            kind,
+            flags,
+            sequence,
+            payload,
+        } in socket::split(&bytes)?
+        {
             consistent &= flags & DUMP_INTR == 0;
             match kind {
                 NLMSG_DONE | NLMSG_ERROR => {

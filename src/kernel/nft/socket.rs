@@ -140,22 +140,33 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// Takes a datagram apart into messages: type, flags, sequence number, payload.
-pub(super) fn split(bytes: &[u8]) -> Result<Vec<(u16, u16, u32, &[u8])>, Error> {
+/// A netlink message in a datagram.
+pub(super) struct Raw<'a> {
+    /// `NLMSG_*`, or subsystem and `NFT_MSG_*`.
+    pub kind: u16,
+    /// `NLM_F_*`.
+    pub flags: u16,
+    /// Sequence number of what it answers.
+    pub sequence: u32,
+    /// What follows the header.
+    pub payload: &'a [u8],
+}
+
+/// Takes a datagram apart into messages.
+pub(super) fn split(bytes: &[u8]) -> Result<Vec<Raw<'_>>, Error> {
     let mut out = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
         let message = NetlinkBuffer::new_checked(rest).map_err(|e| answer_error(&e))?;
         let length = message.length() as usize;
-        let payload = rest
-            .get(NLMSG_HEADER..length)
-            .ok_or_else(|| answer_error(&"cut short"))?;
-        out.push((
-            message.message_type(),
-            message.flags(),
-            message.sequence_number(),
-            payload,
-        ));
+        out.push(Raw {
+            kind: message.message_type(),
+            flags: message.flags(),
+            sequence: message.sequence_number(),
+            payload: rest
+                .get(NLMSG_HEADER..length)
+                .ok_or_else(|| answer_error(&"cut short"))?,
+        });
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(out)
@@ -165,8 +176,8 @@ pub(super) fn split(bytes: &[u8]) -> Result<Vec<(u16, u16, u32, &[u8])>, Error> 
 fn read(bytes: &[u8]) -> Result<Vec<Answer>, Error> {
     split(bytes)?
         .into_iter()
-        .filter(|m| m.0 == NLMSG_ERROR || m.0 == NLMSG_DONE)
-        .map(|(_, flags, sequence, payload)| answer(flags, sequence, payload))
+        .filter(|m| m.kind == NLMSG_ERROR || m.kind == NLMSG_DONE)
+        .map(|m| answer(m.flags, m.sequence, m.payload))
         .collect()
 }
 

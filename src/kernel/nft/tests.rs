@@ -69,9 +69,7 @@ fn hex(bytes: &[u8]) -> String {
     let mut rest = bytes;
     while !rest.is_empty() {
         let len = u32::from_ne_bytes(rest[..4].try_into().unwrap()) as usize;
-        for byte in &rest[..len] {
-            out += &format!("{byte:02x}");
-        }
+        out.extend(rest[..len].iter().map(|byte| format!("{byte:02x}")));
         out.push('\n');
         rest = &rest[len.next_multiple_of(4)..];
     }
@@ -301,6 +299,10 @@ fn many_elements_go_in_several_messages_and_none_is_lost() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one ruleset with everything in it, and its text"
+)]
 fn text_of_a_ruleset() {
     let mark = Selector::Meta(Meta::Mark);
     let key = vec![

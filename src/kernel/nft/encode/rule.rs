@@ -29,6 +29,8 @@ const DYNSET_DELETE: u32 = 2;
 /// `NF_NAT_RANGE_PROTO_SPECIFIED` (linux/netfilter/nf_nat.h).
 const PROTO_SPECIFIED: u32 = 2;
 
+const WIDE: &str = "compares with a value that does not fit what it is compared with";
+
 type Expression = ListAttribute<ExpressionAttribute>;
 
 /// Network protocol of a field.
@@ -93,14 +95,12 @@ impl Selector {
 
     /// A number's bytes as this selector has them in a register; `None` if it does not fit.
     fn bytes(self, value: u32) -> Option<Vec<u8>> {
-        match self {
-            Self::Meta(Meta::Mark) => Some(value.to_ne_bytes().to_vec()),
-            _ => {
-                let be = value.to_be_bytes();
-                let (zeros, bytes) = be.split_at(4_usize.checked_sub(self.len() as usize)?);
-                zeros.iter().all(|b| *b == 0).then(|| bytes.to_vec())
-            }
+        if self == Self::Meta(Meta::Mark) {
+            return Some(value.to_ne_bytes().to_vec());
         }
+        let be = value.to_be_bytes();
+        let (zeros, bytes) = be.split_at(4_usize.checked_sub(self.len() as usize)?);
+        zeros.iter().all(|b| *b == 0).then(|| bytes.to_vec())
     }
 }
 
@@ -346,7 +346,6 @@ impl Encoder {
             self.require(field.layer())?;
         }
         self.load(m.left, 0);
-        const WIDE: &str = "compares with a value that does not fit what it is compared with";
         let value = match (m.left, m.right) {
             (_, Value::Number(n)) => m.left.bytes(n).ok_or(WIDE)?,
             (
