@@ -11,8 +11,14 @@ const VIP: &str = "172.28.128.3";
 const CLIENT: &str = "192.168.10.168";
 const TO_VIP: &str = "ip.dst==172.28.128.3 && tcp.dstport==8080";
 const FROM_VIP: &str = "ip.src==172.28.128.3 && tcp.srcport==8080";
-const INTERFACES: [&str; 6] =
-    ["client:eth1", "router:eth1", "router:eth2", "lb:eth1", "server1:eth1", "server2:eth1"];
+const INTERFACES: [&str; 6] = [
+    "client:eth1",
+    "router:eth1",
+    "router:eth2",
+    "lb:eth1",
+    "server1:eth1",
+    "server2:eth1",
+];
 
 fn flagship() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("labs/dsr.toml")
@@ -25,7 +31,9 @@ fn curl(bench: &Bench) -> String {
 }
 
 fn realserver(page: &str) -> String {
-    let at = page.find("<th scope=\"row\">realserver</th><td>").expect(page);
+    let at = page
+        .find("<th scope=\"row\">realserver</th><td>")
+        .expect(page);
     page[at..].split(['<', '>']).nth(6).unwrap().to_owned()
 }
 
@@ -59,30 +67,47 @@ fn requests_pass_the_director_and_answers_bypass_it() {
     }
     let page = bench.ok("exec client curl -sS VIP:8080/thredds/catalog/catalog.html");
     assert!(page.contains("stand-in"), "{page}");
-    assert!(page.contains("<td>VIP:8080</td>") && page.contains(CLIENT), "{page}");
+    assert!(
+        page.contains("<td>VIP:8080</td>") && page.contains(CLIENT),
+        "{page}"
+    );
     let hops = bench.ok("exec client curl -sSL -o /dev/null -w %{http_code}/%{num_redirects}/%{num_connects} VIP:8080/thredds");
-    assert_eq!(hops, "200/2/1", "two redirects and the page, on one connection");
+    assert_eq!(
+        hops, "200/2/1",
+        "two redirects and the page, on one connection"
+    );
 
     // The director could not answer if it wanted to.
     let routes = bench.outside("dsr", "lb", "ip -j -4 route");
     assert!(!routes.contains("default"), "{routes}");
     let macs = ["server1", "server2", "lb", "router"].map(|n| mac(&bench, n));
     let forwarded = bench.outside("dsr", "lb", "nft -j list ruleset");
-    assert!(forwarded.contains("\"hook\": \"ingress\"") && forwarded.contains("numgen"), "{forwarded}");
+    assert!(
+        forwarded.contains("\"hook\": \"ingress\"") && forwarded.contains("numgen"),
+        "{forwarded}"
+    );
     let redirect = bench.outside("dsr", "server1", "nft list ruleset");
-    assert!(redirect.contains("ip daddr 172.28.128.3 tcp dport 8080 redirect"), "{redirect}");
+    assert!(
+        redirect.contains("ip daddr 172.28.128.3 tcp dport 8080 redirect"),
+        "{redirect}"
+    );
 
     let listed = bench.json("capture --json");
     bench.ok("down");
     let file = |interface: &str| bench.capture_file("dsr", interface);
-    let to = |interface: &str, from: &str| count(&file(interface), &format!("{TO_VIP} && ip.src=={from}"));
+    let to = |interface: &str, from: &str| {
+        count(&file(interface), &format!("{TO_VIP} && ip.src=={from}"))
+    };
     let from = |interface: &str| count(&file(interface), FROM_VIP);
 
     // The director: every frame of the client twice, none from the VIP.
     let sent = to("client:eth1", CLIENT);
     assert!(sent > 40, "{sent}");
     assert_eq!(to("lb:eth1", CLIENT), 2 * sent);
-    assert_eq!(to("lb:eth1", "172.28.128.1"), 2 * to_servers(&bench, "172.28.128.1"));
+    assert_eq!(
+        to("lb:eth1", "172.28.128.1"),
+        2 * to_servers(&bench, "172.28.128.1")
+    );
     assert_eq!(from("lb:eth1"), 0, "the director saw an answer");
     assert_eq!(to("router:eth2", CLIENT), sent);
     assert_eq!(to_servers(&bench, CLIENT), sent);
@@ -91,38 +116,89 @@ fn requests_pass_the_director_and_answers_bypass_it() {
     let answers = count(&file("client:eth1"), FROM_VIP);
     assert!(answers > 20);
     assert_eq!(from("router:eth2"), answers);
-    let sources: BTreeSet<_> = frames(&file("router:eth2"), FROM_VIP, &["eth.src"]).into_iter().collect();
+    let sources: BTreeSet<_> = frames(&file("router:eth2"), FROM_VIP, &["eth.src"])
+        .into_iter()
+        .collect();
     assert_eq!(sources, BTreeSet::from([macs[0].clone(), macs[1].clone()]));
 
     // Only the MACs change at the director: all else of a frame is the same, in and out.
-    let fields = ["ip.id", "ip.ttl", "tcp.srcport", "tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.len", "tcp.checksum"];
+    let fields = [
+        "ip.id",
+        "ip.ttl",
+        "tcp.srcport",
+        "tcp.seq_raw",
+        "tcp.ack_raw",
+        "tcp.flags",
+        "tcp.len",
+        "tcp.checksum",
+    ];
     let lb = &macs[2];
-    let came = frames(&file("lb:eth1"), &format!("{TO_VIP} && eth.dst=={lb}"), &fields);
-    let went = frames(&file("lb:eth1"), &format!("{TO_VIP} && eth.src=={lb}"), &fields);
+    let came = frames(
+        &file("lb:eth1"),
+        &format!("{TO_VIP} && eth.dst=={lb}"),
+        &fields,
+    );
+    let went = frames(
+        &file("lb:eth1"),
+        &format!("{TO_VIP} && eth.src=={lb}"),
+        &fields,
+    );
     assert_eq!(came, went);
-    let targets: BTreeSet<_> = frames(&file("lb:eth1"), &format!("{TO_VIP} && eth.src=={lb}"), &["eth.dst"]).into_iter().collect();
+    let targets: BTreeSet<_> = frames(
+        &file("lb:eth1"),
+        &format!("{TO_VIP} && eth.src=={lb}"),
+        &["eth.dst"],
+    )
+    .into_iter()
+    .collect();
     assert_eq!(targets, BTreeSet::from([macs[0].clone(), macs[1].clone()]));
 
     // The internal client is answered directly: nothing of it crosses the router.
-    assert_eq!(count(&file("router:eth2"), "ip.addr==172.28.128.1 && tcp"), 0);
+    assert_eq!(
+        count(&file("router:eth2"), "ip.addr==172.28.128.1 && tcp"),
+        0
+    );
     assert_eq!(count(&file("router:eth1"), "ip.addr==172.28.128.1"), 0);
 
     // Every file: right checksums, frames that fit the wire, no IPv6, nanoseconds, the listed count.
     for interface in INTERFACES {
         let file = file(interface);
-        assert_eq!(count(&file, "ip.checksum.status==0 || tcp.checksum.status==0 || udp.checksum.status==0"), 0, "{interface}");
-        assert!(count(&file, "tcp.checksum.status==1") > 0, "{interface}: checksums were not looked at");
+        assert_eq!(
+            count(
+                &file,
+                "ip.checksum.status==0 || tcp.checksum.status==0 || udp.checksum.status==0"
+            ),
+            0,
+            "{interface}"
+        );
+        assert!(
+            count(&file, "tcp.checksum.status==1") > 0,
+            "{interface}: checksums were not looked at"
+        );
         assert_eq!(count(&file, "frame.len > 1514"), 0, "{interface}");
         assert_eq!(count(&file, "ipv6"), 0, "{interface}");
         let info = tool("capinfos", &["-M", file.to_str().unwrap()]);
         assert!(info.contains("nanosecond"), "{info}");
-        let row = listed.as_array().unwrap().iter().find(|r| format!("{}:{}", r["node"].as_str().unwrap(), r["interface"].as_str().unwrap()) == interface);
+        let row = listed.as_array().unwrap().iter().find(|r| {
+            format!(
+                "{}:{}",
+                r["node"].as_str().unwrap(),
+                r["interface"].as_str().unwrap()
+            ) == interface
+        });
         assert_eq!(row.unwrap()["dropped"], 0);
         // `down` may add a few frames of connections that end; none is missing.
-        assert!(count(&file, "frame") as u64 >= row.unwrap()["packets"].as_u64().unwrap(), "{interface}");
+        assert!(
+            count(&file, "frame") as u64 >= row.unwrap()["packets"].as_u64().unwrap(),
+            "{interface}"
+        );
     }
     // Before the first connection there is the ARP that precedes it: the capture began in time.
-    let first = frames(&file("client:eth1"), "frame.number==1", &["_ws.col.Protocol"]);
+    let first = frames(
+        &file("client:eth1"),
+        "frame.number==1",
+        &["_ws.col.Protocol"],
+    );
     assert_eq!(first, ["ARP"]);
     same_host(&before);
 }
@@ -130,7 +206,12 @@ fn requests_pass_the_director_and_answers_bypass_it() {
 /// Frames to the VIP that reached the two realservers.
 fn to_servers(bench: &Bench, from: &str) -> usize {
     ["server1:eth1", "server2:eth1"]
-        .map(|i| count(&bench.capture_file("dsr", i), &format!("{TO_VIP} && ip.src=={from}")))
+        .map(|i| {
+            count(
+                &bench.capture_file("dsr", i),
+                &format!("{TO_VIP} && ip.src=={from}"),
+            )
+        })
         .iter()
         .sum()
 }
@@ -143,31 +224,74 @@ fn what_people_see() {
     let said = text(&output.stderr);
     let has_ipvs = said.contains("kernel's IPVS");
     assert!(said.contains("director lb: engine nft ("), "{said}");
-    assert!(has_ipvs || said.contains("engine nft (this kernel has no IPVS), serving thredds\n"), "{said}");
-    for line in ["server1: started\n", "server2: started\n", "server1: ready (", "server2: ready ("] {
+    assert!(
+        has_ipvs || said.contains("engine nft (this kernel has no IPVS), serving thredds\n"),
+        "{said}"
+    );
+    for line in [
+        "server1: started\n",
+        "server2: started\n",
+        "server1: ready (",
+        "server2: ready (",
+    ] {
         assert!(said.contains(line), "{line:?} is not in:\n{said}");
     }
-    assert!(said.lines().last().unwrap().starts_with("lab dsr is up ("), "{said}");
+    assert!(
+        said.lines().last().unwrap().starts_with("lab dsr is up ("),
+        "{said}"
+    );
 
     let ps = bench.ok("ps");
-    let squeezed: Vec<_> =
-        ps.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let squeezed: Vec<_> = ps
+        .lines()
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     assert!(squeezed[0].starts_with("lab dsr ("), "{ps}");
     assert_eq!(squeezed[1], "NODE STATE PID RESTARTS IMAGE ADDRESSES");
-    assert_eq!(squeezed[3], "router up - 0 - eth1=192.168.10.2/24 eth2=172.28.128.2/24");
-    assert!(squeezed[5].starts_with("server1 ready ") && squeezed[5].ends_with(" 0 tomcat eth1=172.28.128.4/24"), "{ps}");
-    assert_eq!(squeezed[7], "SERVICE ADDRESS DIRECTOR ENGINE SCHEDULER SERVERS");
-    assert_eq!(squeezed[8], "thredds 172.28.128.3:8080/tcp lb nft rr server1(1) server2(1)");
-    let pid = bench.json("ps --json")[0]["supervisor"]["pid"].as_i64().unwrap();
+    assert_eq!(
+        squeezed[3],
+        "router up - 0 - eth1=192.168.10.2/24 eth2=172.28.128.2/24"
+    );
+    assert!(
+        squeezed[5].starts_with("server1 ready ")
+            && squeezed[5].ends_with(" 0 tomcat eth1=172.28.128.4/24"),
+        "{ps}"
+    );
+    assert_eq!(
+        squeezed[7],
+        "SERVICE ADDRESS DIRECTOR ENGINE SCHEDULER SERVERS"
+    );
+    assert_eq!(
+        squeezed[8],
+        "thredds 172.28.128.3:8080/tcp lb nft rr server1(1) server2(1)"
+    );
+    let pid = bench.json("ps --json")[0]["supervisor"]["pid"]
+        .as_i64()
+        .unwrap();
     let again = bench.fails(&format!("up {}", flagship().display()), 1);
-    assert_eq!(again, format!("error: lab dsr is up already (supervisor pid {pid}); `nslab ps` shows it, `nslab down dsr` ends it\n"));
+    assert_eq!(
+        again,
+        format!(
+            "error: lab dsr is up already (supervisor pid {pid}); `nslab ps` shows it, `nslab down dsr` ends it\n"
+        )
+    );
 
     let logs = bench.ok("logs server1");
-    assert!(logs.contains("Starting Servlet engine") || logs.contains("GET /thredds"), "{logs}");
+    assert!(
+        logs.contains("Starting Servlet engine") || logs.contains("GET /thredds"),
+        "{logs}"
+    );
     assert_eq!(bench.ok("exec client hostname"), "client\n");
     let hosts = bench.ok("exec client cat /etc/hosts");
     assert!(hosts.contains("172.28.128.3\tthredds VIP\n"), "{hosts}");
     let down = bench.run("down");
-    assert!(text(&down.stderr).ends_with("lab dsr is down\n"), "{}", text(&down.stderr));
-    assert_eq!(bench.fails("down", 1), "error: no lab is up; start one with `sudo nslab up LAB.toml`\n");
+    assert!(
+        text(&down.stderr).ends_with("lab dsr is down\n"),
+        "{}",
+        text(&down.stderr)
+    );
+    assert_eq!(
+        bench.fails("down", 1),
+        "error: no lab is up; start one with `sudo nslab up LAB.toml`\n"
+    );
 }

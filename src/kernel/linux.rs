@@ -215,7 +215,9 @@ impl Kernel for Linux {
         let port = self.next_index(&veth.switch)?;
         self.connection(&veth.switch)?
             .add_veth(&self.rt, &near, (&veth.port, port), bridge)?;
-        self.space(&veth.switch)?.links.insert(veth.port.clone(), port);
+        self.space(&veth.switch)?
+            .links
+            .insert(veth.port.clone(), port);
         if let Some(index) = veth.index {
             self.space(&veth.ns)?.links.insert(veth.name.clone(), index);
         }

@@ -24,7 +24,10 @@ impl Bench {
             nix::unistd::geteuid().is_root(),
             "this test makes network namespaces: run it as root (scripts/test does)"
         );
-        Self { dir: tempfile::tempdir().unwrap(), _turn: turn }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            _turn: turn,
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -64,14 +67,22 @@ impl Bench {
     }
 
     pub fn run(&self, words: &str) -> Output {
-        self.nslab().args(words.split_whitespace()).output().unwrap()
+        self.nslab()
+            .args(words.split_whitespace())
+            .output()
+            .unwrap()
     }
 
     /// Runs it and wants it to fail with this code; its standard error.
     pub fn fails(&self, words: &str, code: i32) -> String {
         let output = self.run(words);
         let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "nslab {words}: {stderr}{}", text(&output.stdout));
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "nslab {words}: {stderr}{}",
+            text(&output.stdout)
+        );
         stderr
     }
 
@@ -91,17 +102,24 @@ impl Bench {
     /// Runs a tool of the host inside a node's network namespace: nslab is not asked.
     pub fn outside(&self, lab: &str, node: &str, command: &str) -> String {
         let net = format!("--net={}", self.ns(lab, node).display());
-        tool("nsenter", &[&[net.as_str()], &command.split(' ').collect::<Vec<_>>()[..]].concat())
+        tool(
+            "nsenter",
+            &[&[net.as_str()], &command.split(' ').collect::<Vec<_>>()[..]].concat(),
+        )
     }
 
     pub fn capture_file(&self, lab: &str, interface: &str) -> PathBuf {
-        self.path("exchange").join(lab).join(format!("{}.pcap", interface.replace(':', "_")))
+        self.path("exchange")
+            .join(lab)
+            .join(format!("{}.pcap", interface.replace(':', "_")))
     }
 }
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        let Ok(labs) = std::fs::read_dir(self.path("run")) else { return };
+        let Ok(labs) = std::fs::read_dir(self.path("run")) else {
+            return;
+        };
         for lab in labs.flatten() {
             let name = lab.file_name().into_string().unwrap_or_default();
             let _ = self.run(&format!("down {name}"));
@@ -121,7 +139,11 @@ pub fn tool(program: &str, args: &[&str]) -> String {
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|e| panic!("{program} cannot be run ({e}); scripts/test installs it"));
-    assert!(output.status.success(), "{program} {args:?}: {}", text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -130,8 +152,19 @@ pub fn tool(program: &str, args: &[&str]) -> String {
 pub fn frames(file: &Path, filter: &str, fields: &[&str]) -> Vec<String> {
     let file = file.to_str().unwrap();
     let mut args = vec![
-        "-n", "-r", file, "-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE",
-        "-o", "udp.check_checksum:TRUE", "-Y", filter, "-T", "fields",
+        "-n",
+        "-r",
+        file,
+        "-o",
+        "ip.check_checksum:TRUE",
+        "-o",
+        "tcp.check_checksum:TRUE",
+        "-o",
+        "udp.check_checksum:TRUE",
+        "-Y",
+        filter,
+        "-T",
+        "fields",
     ];
     for field in fields {
         args.extend(["-e", field]);
@@ -148,24 +181,44 @@ pub fn count(file: &Path, filter: &str) -> usize {
 pub fn host() -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     for command in [
-        "ip -j link show", "ip -j -4 addr show", "ip -j -6 addr show", "ip -4 route show table all",
-        "ip -6 route show table all", "ip -4 rule show", "ip -6 rule show", "ip -4 neigh show nud permanent",
+        "ip -j link show",
+        "ip -j -4 addr show",
+        "ip -j -6 addr show",
+        "ip -4 route show table all",
+        "ip -6 route show table all",
+        "ip -4 rule show",
+        "ip -6 rule show",
+        "ip -4 neigh show nud permanent",
         "nft list ruleset",
     ] {
         let words: Vec<_> = command.split(' ').collect();
         all.insert(command.to_owned(), tool(words[0], &words[1..]));
     }
     // What counts or ages by itself is left out.
-    let volatile = ["net.netfilter.nf_conntrack_count", "net.ipv4.tcp_fastopen_key"];
-    let sysctls = Command::new("sysctl").arg("-a").arg("-r").arg("^net\\.").output().unwrap();
+    let volatile = [
+        "net.netfilter.nf_conntrack_count",
+        "net.ipv4.tcp_fastopen_key",
+    ];
+    let sysctls = Command::new("sysctl")
+        .arg("-a")
+        .arg("-r")
+        .arg("^net\\.")
+        .output()
+        .unwrap();
     let sysctls: Vec<_> = text(&sysctls.stdout)
         .lines()
         .filter(|l| !volatile.iter().any(|v| l.starts_with(v)))
         .map(str::to_owned)
         .collect();
     all.insert("sysctl".into(), sysctls.join("\n"));
-    all.insert("mounts".into(), std::fs::read_to_string("/proc/self/mountinfo").unwrap());
-    all.insert("namespaces".into(), tool("lsns", &["-n", "-o", "NS,TYPE,COMMAND", "-t", "net"]));
+    all.insert(
+        "mounts".into(),
+        std::fs::read_to_string("/proc/self/mountinfo").unwrap(),
+    );
+    all.insert(
+        "namespaces".into(),
+        tool("lsns", &["-n", "-o", "NS,TYPE,COMMAND", "-t", "net"]),
+    );
     let processes: Vec<_> = std::fs::read_dir("/proc")
         .unwrap()
         .flatten()
@@ -186,10 +239,15 @@ pub fn host() -> BTreeMap<String, String> {
 }
 
 fn folders(dir: &Path, depth: usize, found: &mut Vec<String>) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
     let mut entries: Vec<_> = entries.flatten().collect();
     entries.sort_by_key(std::fs::DirEntry::path);
-    for entry in entries.iter().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+    for entry in entries
+        .iter()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+    {
         found.push(entry.path().display().to_string());
         if depth > 1 {
             folders(&entry.path(), depth - 1, found);
@@ -213,7 +271,11 @@ fn pretty(what: &str, before: &str, after: &str) {
     let new = after.lines().filter(|l| !before.lines().any(|b| b == *l));
     let gone: Vec<_> = gone.map(|l| format!("- {l}")).collect();
     let new: Vec<_> = new.map(|l| format!("+ {l}")).collect();
-    panic!("{what} is not as before:\n{}\n{}", gone.join("\n"), new.join("\n"));
+    panic!(
+        "{what} is not as before:\n{}\n{}",
+        gone.join("\n"),
+        new.join("\n")
+    );
 }
 
 /// Waits until something is so; 20 s at most.

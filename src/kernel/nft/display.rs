@@ -1,5 +1,7 @@
-//! A ruleset as the text that nft(8) reads. Where nft has several spellings this takes the one that
-//! every version since 0.9.3 understands.
+//! A ruleset as the text that nft(8) reads. nft has several spellings for some matches and lists
+//! what it was given in the one that its version likes; this is the long one (`tcp flags & fin !=
+//! 0x0`, not `tcp flags fin`). One thing nft does not list at all: `ether type ip` before `ip daddr`,
+//! which it takes for a dependency of its own making although it says more (no VLAN tag).
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;

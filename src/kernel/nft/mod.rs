@@ -9,7 +9,7 @@
 //! The data is typed on the level of nft statements, not of the kernel's registers: what a rule
 //! does can then be printed as it is, and the registers and the checks that nft(8) calls implicit
 //! dependencies (`tcp dport` first asks whether the packet is TCP) are made in one place,
-//! [`encode`], in the order in which nft(8) makes them.
+//! `encode`, in the order in which nft(8) makes them.
 
 mod batch;
 mod display;

@@ -96,8 +96,7 @@ fn dump(family: Family, table: &str) -> Result<Option<Vec<CounterValue>>, Error>
                     };
                     let attributes = payload.get(NFGENMSG..).unwrap_or_default();
                     let counter = parse(attributes).map_err(|e| why(e.to_string()))?;
-                    // Kernels before 4.14 do not filter by table; an entry without name or data
-                    // cannot be one of ours.
+                    // The kernel filters by table as well; trust is not needed here.
                     out.extend(counter.filter(|c| c.0 == table).map(|c| c.1));
                 }
             }
