@@ -72,7 +72,12 @@ impl Client {
         Ok(this)
     }
 
+    /// A supervisor that is killed while we wait in its queue shows as a reset connection.
     fn talk(&self, source: std::io::Error) -> Error {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+        if matches!(source.kind(), BrokenPipe | ConnectionReset) {
+            return Error::SupervisorDied { lab: self.lab.clone() };
+        }
         Error::Talk {
             lab: self.lab.clone(),
             source,

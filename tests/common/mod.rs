@@ -288,3 +288,68 @@ pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     }
     panic!("waited in vain until {what}");
 }
+
+/// A program in a terminal of its own (a pseudo-terminal made here), typed at and read.
+pub struct Terminal {
+    child: std::process::Child,
+    master: std::fs::File,
+    seen: std::sync::Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    pub fn start(script: &str) -> Self {
+        use std::io::Read;
+        use std::os::unix::process::CommandExt;
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let slave = std::fs::File::from(pty.slave);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script])
+            .stdin(slave.try_clone().unwrap())
+            .stdout(slave.try_clone().unwrap())
+            .stderr(slave);
+        // SAFETY: setsid(2) and ioctl(2) are async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setsid()?;
+                if libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
+        let child = command.spawn().unwrap();
+        drop(command);
+        let master = std::fs::File::from(pty.master);
+        let seen = std::sync::Arc::new(Mutex::new(String::new()));
+        let (mut from, to) = (master.try_clone().unwrap(), seen.clone());
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            while let Ok(n @ 1..) = from.read(&mut chunk) {
+                to.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..n]));
+            }
+        });
+        Self { child, master, seen }
+    }
+
+    pub fn type_line(&mut self, line: &str) {
+        use std::io::Write;
+        self.master.write_all(format!("{line}\r").as_bytes()).unwrap();
+    }
+
+    pub fn resize(&self, rows: u16, columns: u16) {
+        use std::os::fd::AsRawFd;
+        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: TIOCSWINSZ reads one winsize.
+        let done = unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(done, 0);
+    }
+
+    pub fn wait_for(&self, what: &str) {
+        until(what, || self.seen.lock().unwrap().contains(what));
+    }
+
+    pub fn code(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
