@@ -65,10 +65,8 @@ fn read_text(path: &Path) -> Result<String> {
         )));
     }
     String::from_utf8(bytes).map_err(|e| {
-        let line = 1 + e.as_bytes()[..e.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
+        let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = String::from_utf8_lossy(good).lines().count().max(1);
         Failure::usage(format!(
             "error: {shown} is not UTF-8 text (line {line}); a lab file is TOML"
         ))

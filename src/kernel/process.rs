@@ -7,6 +7,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
 
 use super::Result;
 use super::error::Context;
@@ -74,6 +75,15 @@ impl ProcessId {
             Err(nix::errno::Errno::ETIMEDOUT).op(|| format!("wait for process {} to end", self.pid))
         }
     }
+}
+
+/// A pidfd to wait for in a tokio task: it becomes readable when its process has ended
+/// (pidfd_open(2)).
+pub fn watch(pidfd: &OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+    let what = || "watch a process".to_owned();
+    let fd = pidfd.try_clone().op(what)?;
+    // SAFETY: an OwnedFd names one open descriptor for as long as it lives, and the AsyncFd owns it.
+    unsafe { AsyncFd::register(fd) }.map_err(|e| e.into_parts().1).op(what)
 }
 
 /// Waits until the process behind a pidfd has ended; says whether it has.

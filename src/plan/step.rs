@@ -1,6 +1,6 @@
 //! One step of a plan.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -187,14 +187,14 @@ fn service(s: &ServiceSpec) -> String {
         s.name, s.scheduler
     );
     for server in &s.servers {
-        text.push_str(&format!(
+        let _ = write!(text, 
             "\nserver {} {} mac {} via {} weight {}",
             server.name,
             server.address,
             crate::lab::Mac::from(server.mac),
             server.via,
             server.weight
-        ));
+        );
     }
     text
 }

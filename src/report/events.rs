@@ -1,5 +1,6 @@
 //! Lab events as lines, as a progress bar on a terminal, or as JSON.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -151,14 +152,14 @@ fn words(event: &Event) -> Option<String> {
                 s(interfaces.len())
             );
             for i in interfaces.iter().filter(|i| i.dropped > 0) {
-                text.push_str(&format!(
+                let _ = write!(text, 
                     "\nwarning: {}:{} lost {} frames; its file is not complete",
                     i.node, i.interface, i.dropped
-                ));
+                );
             }
             for i in interfaces {
                 if let Some(error) = &i.error {
-                    text.push_str(&format!("\nwarning: {}:{}: {error}", i.node, i.interface));
+                    let _ = write!(text, "\nwarning: {}:{}: {error}", i.node, i.interface);
                 }
             }
             text
@@ -168,7 +169,7 @@ fn words(event: &Event) -> Option<String> {
             let mut text =
                 format!("error: lab {lab} is not wholly removed; `nslab down {lab}` tries again");
             for e in errors {
-                text.push_str(&format!("\n  {e}"));
+                let _ = write!(text, "\n  {e}");
             }
             text
         }

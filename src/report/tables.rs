@@ -1,5 +1,7 @@
 //! Plain tables: columns as wide as their widest cell, no lines around them, so that awk reads them.
 
+use std::fmt::Write;
+
 use crate::supervisor::{CaptureStats, Status};
 
 /// Aligns rows in columns; `right` names the columns of numbers.
@@ -69,14 +71,14 @@ pub fn status(labs: &[Status]) -> String {
         if n > 0 {
             text.push('\n');
         }
-        text.push_str(&format!(
+        let _ = write!(text, 
             "lab {} ({}), up for {}, supervisor {}, captures in {}\n",
             lab.lab,
             lab.file.display(),
             duration(lab.uptime_s),
             lab.supervisor.pid,
             lab.exchange.display()
-        ));
+        );
         let mut rows = vec![header(&[
             "NODE",
             "STATE",
@@ -124,10 +126,10 @@ pub fn status(labs: &[Status]) -> String {
             text.push_str(&table(&rows, &[]));
         }
         if lab.dropped > 0 {
-            text.push_str(&format!(
+            let _ = write!(text, 
                 "warning: captures lost {} frames; `nslab capture` tells where\n",
                 lab.dropped
-            ));
+            );
         }
     }
     text

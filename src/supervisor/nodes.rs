@@ -7,7 +7,6 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
@@ -18,7 +17,8 @@ use super::launch::NodeImage;
 use super::logs::Log;
 use super::rundir::write_json;
 use super::{Result, RunDir};
-use crate::kernel::{netns, process::ProcessId};
+use crate::kernel::netns;
+use crate::kernel::process::{self, ProcessId};
 use crate::lab::{Lab, Node, Restart};
 use crate::node::{self, Bind, InitEvent, InitSpec, Process, RestartPolicy, Rootfs, Target};
 use crate::plan::hosts_file;
@@ -190,8 +190,7 @@ impl Starter {
 
     /// Reaps the init when it has ended, and tells.
     fn watch_end(&self, name: &str, pidfd: &Rc<OwnedFd>) -> Result<()> {
-        let fd = pidfd.try_clone().on("duplicate", Path::new("a pidfd"))?;
-        let fd = AsyncFd::new(fd).on("watch", Path::new("a pidfd"))?;
+        let fd = process::watch(pidfd)?;
         let (notices, node) = (self.notices.clone(), name.to_owned());
         tokio::task::spawn_local(async move {
             let _ = fd.readable().await;
@@ -293,7 +292,7 @@ pub(super) async fn stop(inits: &[Init], grace: Duration) {
 }
 
 async fn ended(init: &Init, deadline: tokio::time::Instant) -> bool {
-    let Ok(fd) = init.pidfd.try_clone().and_then(AsyncFd::new) else {
+    let Ok(fd) = process::watch(&init.pidfd) else {
         return false;
     };
     tokio::time::timeout_at(deadline, fd.readable())
