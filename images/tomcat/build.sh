@@ -42,9 +42,11 @@ fi
 "$jdk/bin/jlink" $tools --module-path "$jdk/jmods" --add-modules "$modules" --vm=server \
   --strip-java-debug-attributes --no-header-files --no-man-pages --compress=2 --output "$work/jre"
 rm -rf "$work/jre/legal"
+# Nobody plays sounds or opens windows here; the rest of java.desktop's libraries draws pictures.
+rm -f "$work"/jre/lib/lib{awt_xawt,jawt,jsound,splashscreen}.so
 if [ -z "${THREDDS_WAR:-}" ]; then
-  # Tomcat wants java.beans out of java.desktop, not its pictures and sound.
-  rm -f "$work"/jre/lib/lib{awt,awt_headless,awt_xawt,fontmanager,freetype,javajpeg,jawt,jsound,lcms,mlib_image,splashscreen}.so
+  # Tomcat wants java.beans out of java.desktop, not its pictures.
+  rm -f "$work"/jre/lib/lib{awt,awt_headless,fontmanager,freetype,javajpeg,lcms,mlib_image}.so
 fi
 
 echo "==> putting Tomcat together"
@@ -138,22 +140,27 @@ if [ -n "${THREDDS_WAR:-}" ]; then
   done
   cp -L "$(one 'usr/share/tomcat10/etc/web.xml')" "$root/opt/tomcat/conf/web.xml"
 fi
+# What is loaded by name only: by libc, and by AWT for fonts.
+byname=(libnss_files.so.2 libnss_dns.so.2 libresolv.so.2 libdl.so.2 libpthread.so.0 librt.so.1)
+[ -z "${THREDDS_WAR:-}" ] || byname+=(libfontconfig.so.1)
+for so in "${byname[@]}"; do
+  cp -L "$(one "*lib/$multiarch/$so")" "$root/usr/lib/$multiarch/"
+done
 # Every library that something in the root asks for, out of the packages and not the host.
 libpath=$(find "$x" -type d -path "*lib/$multiarch" | LC_ALL=C sort | paste -sd:)
 libpath=$libpath:$root/opt/jre/lib:$root/opt/jre/lib/server
-wanted() { find "$root/opt/jre" -type f \( -name '*.so' -o -path '*/bin/*' \) -print0 | LC_ALL=C sort -z; }
+wanted() { find "$root/opt/jre" "$root/usr/lib/$multiarch" -type f \( -name '*.so*' -o -path '*/bin/*' \) -print0 | LC_ALL=C sort -z; }
 while IFS= read -r -d '' elf; do
   # Scripts are no ELF files; keytool and the like are links of java.
   [ "$(head -c 4 "$elf" | tr -d '\0')" = $'\x7fELF' ] || continue
   "$loader" --inhibit-cache --library-path "$libpath" --list "$elf"
 done < <(wanted) > "$work/needed" || die "$(grep -F 'not found' "$work/needed" || cat "$work/needed")"
-if grep -F 'not found' "$work/needed"; then die "the packages lack these libraries"; fi
+# The loader looks into the host's folders as well: what it finds there is missing in the packages.
+missing=$(sed -n 's/^\t\(.*\) => not found$/\1/p; s/.* => \(\/.*\) (0x[0-9a-f]*)$/\1/p' "$work/needed" |
+  LC_ALL=C sort -u | grep -v -e "^$root/" -e "^$x/" -e '/ld-linux[^/]*$' || true)
+[ -z "$missing" ] || die "the packages lack" $missing
 sed -n 's/.* => \(\/.*\) (0x[0-9a-f]*)$/\1/p' "$work/needed" | LC_ALL=C sort -u | while read -r so; do
-  case $so in "$root"/* | */ld-linux*) ;; *) cp -L "$so" "$root/usr/lib/$multiarch/" ;; esac
-done
-# What libc loads by name only.
-for so in libnss_files.so.2 libnss_dns.so.2 libresolv.so.2 libdl.so.2 libpthread.so.0 librt.so.1; do
-  cp -L "$(one "*lib/$multiarch/$so")" "$root/usr/lib/$multiarch/"
+  case $so in "$x"/*/ld-linux*) ;; "$x"/*) cp -L "$so" "$root/usr/lib/$multiarch/" ;; esac
 done
 printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' > "$root/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' > "$root/etc/group"

@@ -45,17 +45,12 @@ pub(super) fn build(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
     let name = &recipe.manifest.name;
-    for (tool, package) in TOOLS {
-        if !PATH
-            .split(':')
-            .any(|dir| Path::new(dir).join(tool).exists())
-        {
-            return Err(Error::Tool {
-                recipe: name.clone(),
-                tool,
-                package,
-            });
-        }
+    if let Some((tool, package)) = missing_tool(PATH) {
+        return Err(Error::Tool {
+            recipe: name.clone(),
+            tool,
+            package,
+        });
     }
     probe_namespaces(name)?;
 
@@ -131,6 +126,15 @@ pub(super) fn build(
     files::remove_tree(work)?;
     stage("unpacking the layer", progress);
     Ok(())
+}
+
+/// The first of the needed programs that no folder of `path` has, and its package.
+fn missing_tool(path: &str) -> Option<(&'static str, &'static str)> {
+    let there = |tool: &str| {
+        path.split(':')
+            .any(|dir| Path::new(dir).join(tool).exists())
+    };
+    TOOLS.into_iter().find(|(tool, _)| !there(tool))
 }
 
 fn stages(script: &str) -> usize {
@@ -231,4 +235,36 @@ fn run(recipe: &str, mut command: Command, line: &mut dyn FnMut(&str)) -> Result
         status: status.to_string(),
         tail: debs::tail(&text, TAIL),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_is_named_with_its_package() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
+            fs::write(dir.path().join(tool), "").expect("write");
+        }
+        let (tool, package) =
+            missing_tool(dir.path().to_str().expect("utf-8")).expect("unshare is missing");
+        let error = Error::Tool {
+            recipe: "tomcat".into(),
+            tool,
+            package,
+        };
+        assert_eq!(
+            error.to_string(),
+            "building image `tomcat` needs `unshare`, which is not there; install package util-linux"
+        );
+    }
+
+    #[test]
+    fn stages_of_a_script_are_counted() {
+        assert_eq!(
+            stages("#!/bin/bash\necho \"==> one\"\n  echo \"==> two\"\n# echo\n"),
+            2
+        );
+    }
 }

@@ -21,8 +21,6 @@ pub(super) struct Folders {
     pub debs: PathBuf,
     /// apt's own state, where the host's cannot be used.
     pub apt: PathBuf,
-    /// Lock that one user of both holds.
-    pub lock: PathBuf,
 }
 
 /// A package as apt would fetch it.
@@ -236,7 +234,7 @@ pub(super) fn provide(
     folders: &Folders,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<PathBuf>, Error> {
-    let _lock = files::lock(&folders.lock, || {
+    let _lock = files::lock(&folders.debs.join(".lock"), || {
         progress(Progress::Log("waiting for another nslab's download".into()));
     })?;
     let dir = &folders.debs;

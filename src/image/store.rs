@@ -277,7 +277,6 @@ impl Store {
         let folders = Folders {
             debs: self.root.join("debs"),
             apt: self.root.join("apt"),
-            lock: self.root.join("locks/debs"),
         };
         let built = build::build(&recipe, force, &folders, &work, &out, progress);
         if built.is_err() {

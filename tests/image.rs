@@ -1,0 +1,114 @@
+//! Images for real: hostile layers, layouts seen by other tools, recipes built by two processes,
+//! by killed ones and by ordinary users, and the Tomcat image answering requests.
+//!
+//! Needs root (it makes overlay mounts and becomes `nobody`), and the packages skopeo, umoci, curl,
+//! iproute2 and util-linux. What is missing fails a test; nothing is skipped.
+
+#[path = "image/hostile.rs"]
+mod hostile;
+#[path = "image/layers.rs"]
+mod layers;
+#[path = "image/layouts.rs"]
+mod layouts;
+#[path = "image/store.rs"]
+mod store;
+#[path = "image/tarball.rs"]
+mod tarball;
+#[path = "image/tomcat.rs"]
+mod tomcat;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use nslab::image::{Progress, Store};
+
+/// Variable that turns [`child`] into a process of its own.
+const REFERENCE: &str = "NSLAB_TEST_REFERENCE";
+
+/// Not a test of its own: what [`child_command`] runs. It resolves a reference in `NSLAB_STORE`
+/// and prints each event, then `RESULT <digest>` or `ERROR <text>`.
+#[test]
+fn child() {
+    let Ok(reference) = std::env::var(REFERENCE) else {
+        return;
+    };
+    let store = Store::open(&Store::default_root()).expect("open the store");
+    let image = store.resolve(&reference, &[], &mut |event| match event {
+        Progress::Stage { text, .. } => println!("STAGE {text}"),
+        Progress::Log(text) => println!("LOG {text}"),
+        _ => {}
+    });
+    match image {
+        Ok(image) => println!("RESULT {} {}", image.digest, image.layers[0].display()),
+        Err(e) => println!("ERROR {e}"),
+    }
+}
+
+/// This very program, copied to where everybody may run it, resolving `reference` in `store`.
+fn child_command(program: &Path, store: &Path, reference: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--exact", "child", "--nocapture"]);
+    command.env("NSLAB_STORE", store).env(REFERENCE, reference);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Line of a child's output that begins with this word.
+fn line_of(output: &Output, word: &str) -> String {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .find_map(|l| l.strip_prefix(word))
+        .unwrap_or_else(|| {
+            panic!(
+                "no {word} in:\n{text}\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+        .trim()
+        .to_owned()
+}
+
+fn require_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test needs root: sudo -E cargo test --test image"
+    );
+}
+
+/// Runs a tool that must succeed, and returns what it printed.
+fn tool(command: &mut Command) -> String {
+    let name = command.get_program().to_owned();
+    let output = command.output().unwrap_or_else(|e| {
+        panic!(
+            "{} does not run ({e}); install the test's packages",
+            name.display()
+        )
+    });
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// A folder that every user may enter, unlike cargo's or root's home.
+fn open_dir() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("make a temporary folder");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("open it up");
+    dir
+}
+
+fn copy_program(to: &Path) -> PathBuf {
+    let program = to.join("image-test");
+    fs::copy("/proc/self/exe", &program).expect("copy the test program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    program
+}
