@@ -17,6 +17,14 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// There is no such interface.
+    #[error("capture on {node}:{interface}: the node's network namespace has no such interface")]
+    NoInterface {
+        /// The node.
+        node: String,
+        /// The interface asked for.
+        interface: String,
+    },
     /// libpcap refused, in its own words.
     #[error("capture on {node}:{interface}: {reason}")]
     Open {

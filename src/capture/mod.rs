@@ -15,6 +15,7 @@ mod file;
 mod link;
 mod open;
 mod reader;
+mod socket;
 mod tap;
 
 use std::{
@@ -113,6 +114,9 @@ impl Captures {
     ///
     /// All or nothing: on an error everything opened is closed again and the files made are
     /// removed; files of a former run that had their names are gone, though.
+    ///
+    /// libpcap opens its sockets without `SOCK_CLOEXEC`, so a process that another thread starts
+    /// while this runs may inherit some; those started later do not.
     ///
     /// The ring's slots are cut to the MTU, or to 64 KiB where offloads are on (libpcap's
     /// `setup_mmapped`): set both before. Raises this process's soft `RLIMIT_NOFILE` where many

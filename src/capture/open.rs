@@ -3,8 +3,6 @@
 use std::{
     collections::HashSet,
     ffi::{c_int, c_void},
-    io,
-    os::fd::AsRawFd,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -13,19 +11,15 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
+    net::if_::if_nametoindex,
     sched::{CloneFlags, setns},
-    sys::{
-        resource::{Resource, getrlimit, setrlimit},
-        socket::{LinkAddr, getsockname, getsockopt, sockopt},
-    },
+    sys::resource::{Resource, getrlimit, setrlimit},
 };
 use pcap::{Active, Capture, Linktype, Precision};
+use rustix::io::FdFlags;
 
-use super::{Error, Options, Request, close, lock};
-
-/// What getsockname(2) gives for a packet socket whose interface has been deleted: -1
-/// (`packet_notifier` in net/packet/af_packet.c), as nix widens it.
-const NO_INTERFACE: usize = usize::MAX;
+use super::{Error, Options, Request, close, lock, socket};
 
 /// An EtherType that libpcap takes for a choice and that is 0 to the kernel.
 ///
@@ -34,7 +28,7 @@ const NO_INTERFACE: usize = usize::MAX;
 /// packet socket of protocol 0 receives nothing and so meets no such error, but 0 itself libpcap
 /// replaces by `ETH_P_ALL` (`pcap_protocol` in pcap-linux.c, 1.9 to 1.11) before it cuts the
 /// number to 16 bits with `htons`. With this value everything is set up but nothing is received
-/// until [`listen`] binds for good. Should a libpcap come that does it otherwise, an interface
+/// until [`socket::listen`] binds for good. Should a libpcap come that does it otherwise, an interface
 /// that is down is refused with its message "That device is not up".
 const PROTOCOL_NONE: c_int = 0x1_0000;
 
@@ -178,6 +172,10 @@ fn open(request: &Request, snaplen: u32, buffer: usize) -> Result<Capture<Active
     });
     let capture = match opened {
         Ok(capture) => capture,
+        // libpcap's own words differ from version to version.
+        Err(_) if if_nametoindex(request.interface.as_str()) == Err(Errno::ENODEV) => {
+            return Err(Error::NoInterface { node, interface });
+        }
         Err(error) => {
             return Err(Error::Open {
                 node,
@@ -186,7 +184,11 @@ fn open(request: &Request, snaplen: u32, buffer: usize) -> Result<Capture<Active
             });
         }
     };
-    match listen(&capture) {
+    // libpcap does not ask for it, and a node's processes must not inherit a sniffer.
+    let bound = rustix::io::fcntl_setfd(&capture, FdFlags::CLOEXEC)
+        .map_err(Into::into)
+        .and_then(|()| socket::listen(&capture));
+    match bound {
         Ok(()) => Ok(capture),
         Err(source) => Err(Error::Bind {
             node,
@@ -202,40 +204,6 @@ pub(super) fn reason(error: &pcap::Error) -> String {
         pcap::Error::PcapError(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-/// Binds the socket to the interface that libpcap found, for every protocol.
-fn listen(capture: &Capture<Active>) -> io::Result<()> {
-    let bound = getsockname::<LinkAddr>(capture.as_raw_fd())?;
-    let index =
-        i32::try_from(bound.ifindex()).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
-    let address = libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-        sll_ifindex: index,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    };
-    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: the address is a whole sockaddr_ll that lives through the call, and the length is
-    // its own; the descriptor belongs to the capture, which is borrowed.
-    let result = unsafe { libc::bind(capture.as_raw_fd(), (&raw const address).cast(), length) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // Taking the pending error clears it.
-    match getsockopt(capture, sockopt::SocketError)? {
-        0 | libc::ENETDOWN => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(errno)),
-    }
-}
-
-/// Whether the captured interface has been deleted. A packet socket is told so only if the
-/// interface was up, and libpcap notices only on the next read.
-pub(super) fn gone(capture: &Capture<Active>) -> bool {
-    getsockname::<LinkAddr>(capture.as_raw_fd()).is_ok_and(|bound| bound.ifindex() == NO_INTERFACE)
 }
 
 /// The link type of the frames.

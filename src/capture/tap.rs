@@ -7,7 +7,7 @@ use pcap::{Active, Capture};
 use super::{
     Request, Stats,
     file::{self, Partial, Recording},
-    lock, open,
+    lock, open, socket,
 };
 
 /// How many frames are taken from the ring before they are written and another interface has its
@@ -166,7 +166,7 @@ impl State {
             Ok(_) => self.failures = 0,
             Err(error) => {
                 self.failures += 1;
-                if open::gone(capture) {
+                if socket::gone(capture) {
                     self.settle();
                     return Turn::Over;
                 }
@@ -187,18 +187,16 @@ impl State {
             self.dropped += u64::from(stat.dropped.wrapping_sub(self.dropped_raw));
             self.dropped_raw = stat.dropped;
         }
-        if open::gone(capture) {
+        if socket::gone(capture) {
             self.read_error = Some("the interface was deleted; its capture ended there".into());
         }
     }
 
     fn error(&self) -> Option<String> {
-        let write = self.write_error.as_ref().map(|error| {
-            format!(
-                "{} of the frames dropped could not be written: {error}",
-                self.unwritten
-            )
-        });
+        let write = self
+            .write_error
+            .as_ref()
+            .map(|error| format!("{} frames could not be written: {error}", self.unwritten));
         match (write, &self.read_error) {
             (Some(write), Some(read)) => Some(format!("{write}; {read}")),
             (Some(only), None) => Some(only),
