@@ -1,187 +1,242 @@
 //! Capture: sniffers on interfaces in other network namespaces, and their files. Knows nothing of
 //! labs' TOML.
 //!
-//! A sniffer is a libpcap handle that was opened by a thread inside the interface's namespace; its
-//! socket stays there wherever it is read. A few threads read all of them (epoll), so that a lab of
-//! a thousand interfaces does not need a thousand threads. What was read is written and flushed at
-//! once when the interface falls silent: `tcpdump -r` works at any time.
+//! One libpcap handle an interface, opened inside the interface's namespace while its link may
+//! still be down ([`open`]); a few threads that wait on all of them at once ([`reader`]); one pcap
+//! file each, with nanoseconds, written as soon as the kernel hands frames over ([`file`]), so that
+//! `tcpdump -r` reads it while the lab runs.
 //!
-//! libpcap does not open an interface that is administratively down (`PCAP_ERROR_IFACE_NOT_UP`).
-//! Whoever wants the very first frame sets the interface up while the other end of its veth pair
-//! is still down: it has no carrier then and carries nothing.
+//! A capture socket keeps its network namespace, and so the interfaces in it, alive: a namespace
+//! goes away only after [`Captures::stop`].
 
+mod close;
+mod error;
 mod file;
 mod link;
 mod open;
 mod reader;
+mod socket;
+mod tap;
 
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
+pub use error::Error;
 pub use file::prepare_dir;
 
-/// One interface to capture.
-#[derive(Debug)]
+use file::Folders;
+use reader::Readers;
+use tap::Tap;
+
+/// The snapshot length in bytes when none is asked for: libpcap's largest, so whole frames, also
+/// such as an offloading interface makes of up to 64 KiB.
+pub const DEFAULT_SNAPLEN: u32 = 262_144;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// One interface to record.
+#[derive(Debug, Clone)]
 pub struct Request {
-    /// Its node, for names in messages and statistics.
+    /// The node's name, for messages and statistics.
     pub node: String,
-    /// Its name in its namespace. It is administratively up.
+    /// The interface's name inside `netns`. It may be down.
     pub interface: String,
-    /// Its network namespace.
-    pub netns: OwnedFd,
-    /// The file that is written: pcap with nanoseconds. One that is there is replaced.
+    /// The network namespace that the interface is in.
+    pub netns: Arc<OwnedFd>,
+    /// The pcap file to make. What had that name before is replaced; its directory must exist
+    /// (see [`prepare_dir`]).
     pub file: PathBuf,
 }
 
-/// What all captures have in common.
-#[derive(Debug, Clone)]
+/// How to record, for all interfaces alike.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Bytes kept of each frame.
+    /// How many bytes of each frame to keep; 0 is [`DEFAULT_SNAPLEN`].
     pub snaplen: u32,
-    /// Bytes of kernel buffer for each interface; `None` shares 256 MiB among all, with at most
-    /// 4 MiB and at least 256 KiB each.
+    /// The kernel's ring buffer in bytes for each interface. By default 256 MiB shared among all
+    /// interfaces, but at least 256 KiB and at most 4 MiB each.
     pub buffer: Option<usize>,
-    /// User and group that the files belong to.
+    /// The user and group who shall own the files; root's own when none.
     pub owner: Option<(u32, u32)>,
 }
 
 impl Options {
-    fn buffer_for(&self, interfaces: usize) -> usize {
-        let share = (256 << 20) / interfaces.max(1);
-        self.buffer
-            .unwrap_or_else(|| share.clamp(256 << 10, 4 << 20))
+    fn snaplen(&self) -> u32 {
+        match self.snaplen {
+            0 => DEFAULT_SNAPLEN,
+            n => n.min(DEFAULT_SNAPLEN),
+        }
+    }
+
+    fn buffer(&self, interfaces: usize) -> usize {
+        let shared = (256 * MIB / interfaces.max(1)).clamp(256 * KIB, 4 * MIB);
+        self.buffer.unwrap_or(shared)
     }
 }
 
-/// Counts of one capture.
+/// What one interface's capture has seen so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// The interface's node.
+    /// The node's name, as requested.
     pub node: String,
-    /// The interface.
+    /// The interface's name, as requested.
     pub interface: String,
     /// Frames in the file.
     pub packets: u64,
-    /// Bytes of these frames on the wire, link-layer header included.
+    /// Bytes of these frames as they were on the wire, whatever the snapshot length.
     pub bytes: u64,
-    /// Frames that the kernel dropped because the buffer was full (packet(7), PACKET_STATISTICS).
+    /// Frames that are not in the file: the kernel's ring was full (`tp_drops` of packet(7)), or
+    /// the file could not take them. `packets + dropped` is what crossed the interface.
     pub dropped: u64,
-    /// The file.
+    /// The pcap file, as requested.
     pub file: PathBuf,
-    /// Why this capture ended early, or what is wrong with its file.
+    /// What went wrong with this interface's capture, if anything did. The others go on.
     pub error: Option<String>,
 }
 
-/// A capture that could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// libpcap, about an interface.
-    #[error("cannot capture on {node}:{interface}: {why}")]
-    Open {
-        /// Its node.
-        node: String,
-        /// The interface.
-        interface: String,
-        /// libpcap's or the kernel's words.
-        why: String,
-    },
-    /// A file or folder.
-    #[error("cannot {op} {}: {source}{}", path.display(), hint(.source))]
-    File {
-        /// The verb.
-        op: &'static str,
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// No thread or epoll instance.
-    #[error("cannot start capture threads: {0}")]
-    Threads(std::io::Error),
-}
-
-fn hint(source: &std::io::Error) -> &'static str {
-    match source.raw_os_error() {
-        Some(libc::ELOOP | libc::ENOTDIR) => {
-            " (a symbolic link or file is in its place; nslab does not follow links as root: remove it)"
-        }
-        Some(libc::ENOSPC) => " (the disk is full)",
-        _ => "",
-    }
-}
-
-/// Numbers that a reader thread writes and everybody reads.
-#[derive(Debug)]
-struct Counters {
-    node: String,
-    interface: String,
-    file: PathBuf,
-    packets: AtomicU64,
-    bytes: AtomicU64,
-    dropped: AtomicU64,
-    error: Mutex<Option<String>>,
-}
-
-impl Counters {
-    fn fail(&self, why: String) {
-        // The first error tells the cause.
-        self.error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(why);
-    }
-
-    fn stats(&self) -> Stats {
-        Stats {
-            node: self.node.clone(),
-            interface: self.interface.clone(),
-            packets: self.packets.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            dropped: self.dropped.load(Ordering::Relaxed),
-            file: self.file.clone(),
-            error: self
-                .error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
-        }
-    }
-}
-
-/// All captures of a lab, running.
+/// Running captures. Dropping it stops them as [`Captures::stop`] does, without the statistics.
 #[derive(Debug)]
 pub struct Captures {
-    counters: Vec<Arc<Counters>>,
-    readers: reader::Readers,
+    taps: Vec<Arc<Tap>>,
+    readers: Option<Readers>,
 }
 
 impl Captures {
-    /// Opens every sniffer and its file, then starts reading. All or nothing.
+    /// Opens a sniffer on every interface, makes the files (each with its pcap header already in
+    /// it), and then starts to read. From its return on every frame is recorded, beginning with
+    /// the first after the interface comes up.
     ///
-    /// # Errors
-    /// The first interface or file that failed; everything that was opened is closed, and files
-    /// that were made are removed.
+    /// All or nothing: on an error everything opened is closed again and the files made are
+    /// removed; files of a former run that had their names are gone, though.
+    ///
+    /// libpcap opens its sockets without `SOCK_CLOEXEC`, so a process that another thread starts
+    /// while this runs may inherit some; those started later do not.
+    ///
+    /// The ring's slots are cut to the MTU, or to 64 KiB where offloads are on (libpcap's
+    /// `setup_mmapped`): set both before. Raises this process's soft `RLIMIT_NOFILE` where many
+    /// interfaces need it.
     pub fn start(requests: Vec<Request>, options: &Options) -> Result<Self, Error> {
-        let sniffers = open::open_all(requests, options)?;
-        let counters = sniffers.iter().map(|s| s.counters.clone()).collect();
-        let readers = reader::Readers::start(sniffers)?;
-        Ok(Self { counters, readers })
+        open::raise_limit(requests.len())?;
+        open::check(&requests)?;
+        let sniffers = open::open_all(&requests, options)?;
+        let mut folders = Folders::new(options.owner);
+        let mut taps = Vec::with_capacity(requests.len());
+        let mut failure = None;
+        for (request, capture) in requests.into_iter().zip(sniffers) {
+            let made = match failure {
+                None => folders
+                    .create(&request.file, open::linktype(&capture), options.snaplen())
+                    .map(Some),
+                Some(_) => Ok(None),
+            };
+            let recording = made.unwrap_or_else(|error| {
+                failure = Some(error);
+                None
+            });
+            taps.push(Arc::new(Tap::new(request, capture, recording)));
+        }
+        let started = match failure {
+            None => Readers::start(&taps, options.buffer(taps.len())),
+            Some(error) => Err(error),
+        };
+        match started {
+            Ok(readers) => Ok(Self {
+                taps,
+                readers: Some(readers),
+            }),
+            Err(error) => {
+                for tap in &taps {
+                    tap.discard();
+                }
+                close::all(taps.iter().filter_map(|tap| tap.take()).collect());
+                Err(error)
+            }
+        }
     }
 
-    /// Counts so far, in the order of the requests. Dropped frames are asked for every 200 ms
-    /// while there is traffic.
+    /// What each interface's capture has seen so far, in the order of the requests. Costs a few
+    /// system calls an interface.
     pub fn stats(&self) -> Vec<Stats> {
-        self.counters.iter().map(|c| c.stats()).collect()
+        self.taps.iter().map(|tap| tap.stats()).collect()
     }
 
-    /// Reads what the kernel still holds, closes everything, and gives the final counts.
-    pub fn stop(self) -> Vec<Stats> {
-        self.readers.stop();
-        self.counters.iter().map(|c| c.stats()).collect()
+    /// Records what the kernel still holds, closes everything, and says what there was. Frames
+    /// that arrive while it runs may or may not be recorded.
+    pub fn stop(mut self) -> Vec<Stats> {
+        self.finish();
+        self.stats()
+    }
+
+    fn finish(&mut self) {
+        let Some(readers) = self.readers.take() else {
+            return;
+        };
+        readers.stop();
+        for tap in &self.taps {
+            tap.settle();
+        }
+        close::all(self.taps.iter().filter_map(|tap| tap.take()).collect());
+    }
+}
+
+impl Drop for Captures {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// Locks even what a panicking thread has left locked: counters are no worse for it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_is_shared_within_bounds() {
+        let options = Options::default();
+        assert_eq!(options.buffer(0), 4 * MIB);
+        assert_eq!(options.buffer(10), 4 * MIB);
+        assert_eq!(options.buffer(64), 4 * MIB);
+        assert_eq!(options.buffer(128), 2 * MIB);
+        assert_eq!(options.buffer(1000), 268_435);
+        assert_eq!(options.buffer(10_000), 256 * KIB);
+        assert_eq!(
+            Options {
+                buffer: Some(9),
+                ..options
+            }
+            .buffer(10_000),
+            9
+        );
+    }
+
+    #[test]
+    fn no_snapshot_length_means_whole_frames() {
+        assert_eq!(Options::default().snaplen(), 262_144);
+        assert_eq!(
+            Options {
+                snaplen: 96,
+                ..Options::default()
+            }
+            .snaplen(),
+            96
+        );
+        assert_eq!(
+            Options {
+                snaplen: u32::MAX,
+                ..Options::default()
+            }
+            .snaplen(),
+            262_144
+        );
     }
 }

@@ -1,138 +1,244 @@
-//! Opening and closing sniffers. Each costs the kernel RCU grace periods (packet_set_ring() in
-//! net/packet/af_packet.c waits for readers), during which nothing happens: so many are opened, and
-//! closed, at the same time.
+//! Opening sniffers: many at once, each inside its namespace, on interfaces that may be down.
 
-use std::collections::VecDeque;
-use std::os::fd::IntoRawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashSet,
+    ffi::{c_int, c_void},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
-use pcap::{Active, Capture, Precision, Savefile};
+use nix::{
+    errno::Errno,
+    net::if_::if_nametoindex,
+    sched::{CloneFlags, setns},
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
+use pcap::{Active, Capture, Linktype, Precision};
+use rustix::io::FdFlags;
 
-use super::{Counters, Error, Options, Request, file};
-use crate::kernel::netns;
+use super::{Error, Options, Request, close, lock, socket};
 
-/// Threads that open or close at the same time. They mostly wait.
-const THREADS: usize = 64;
+/// An EtherType that libpcap takes for a choice and that is 0 to the kernel.
+///
+/// libpcap will not activate on an interface that is down: binding to it with a protocol makes
+/// the kernel say ENETDOWN, although the socket then works as soon as the interface comes up. A
+/// packet socket of protocol 0 receives nothing and so meets no such error, but 0 itself libpcap
+/// replaces by `ETH_P_ALL` (`pcap_protocol` in pcap-linux.c, 1.9 to 1.11) before it cuts the
+/// number to 16 bits with `htons`. With this value everything is set up but nothing is received
+/// until [`socket::listen`] binds for good. Should a libpcap come that does it otherwise, an interface
+/// that is down is refused with its message "That device is not up".
+const PROTOCOL_NONE: c_int = 0x1_0000;
 
-/// An opened sniffer with its file.
-pub(super) struct Sniffer {
-    pub(super) capture: Capture<Active>,
-    pub(super) savefile: Savefile,
-    pub(super) counters: Arc<Counters>,
+unsafe extern "C" {
+    /// `pcap_set_protocol_linux(3PCAP)`, since libpcap 1.9; the pcap crate leaves it out.
+    fn pcap_set_protocol_linux(handle: *mut c_void, protocol: c_int) -> c_int;
 }
 
-/// Opens all of them, in the order of the requests.
-pub(super) fn open_all(requests: Vec<Request>, options: &Options) -> Result<Vec<Sniffer>, Error> {
-    let buffer = options.buffer_for(requests.len());
-    let opened = in_parallel(requests, |request| open(request, options, buffer))?;
-    let mut sniffers = Vec::with_capacity(opened.len());
-    let mut failed = None;
-    for result in opened {
-        match result {
-            Ok(sniffer) => sniffers.push(sniffer),
-            Err(e) => failed = failed.or(Some(e)),
+/// Refuses what libpcap would misunderstand, and two captures into one file.
+pub(super) fn check(requests: &[Request]) -> Result<(), Error> {
+    let mut files = HashSet::new();
+    for request in requests {
+        let (node, interface) = (request.node.clone(), request.interface.clone());
+        if let Some(what) = reserved(&request.interface) {
+            return Err(Error::Reserved {
+                node,
+                interface,
+                what,
+            });
+        }
+        if !files.insert(&request.file) {
+            return Err(Error::SameFile {
+                node,
+                interface,
+                file: request.file.clone(),
+            });
         }
     }
-    match failed {
-        None => Ok(sniffers),
-        Some(e) => {
-            let files: Vec<_> = sniffers.iter().map(|s| s.counters.file.clone()).collect();
-            close_all(sniffers);
-            for file in files {
-                let _ = std::fs::remove_file(file);
-            }
-            Err(e)
-        }
+    Ok(())
+}
+
+/// What libpcap captures on when given this name, if not an interface (`capture_source_types` in
+/// pcap.c).
+fn reserved(interface: &str) -> Option<&'static str> {
+    let numbered = |prefix: &str| {
+        let rest = interface.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    match interface {
+        "any" => Some("all interfaces at once"),
+        "dbus-system" | "dbus-session" => Some("a D-Bus"),
+        "bluetooth-monitor" => Some("a Bluetooth adapter"),
+        "nflog" | "nfqueue" => Some("a netfilter log"),
+        _ if interface.starts_with("dbus://") => Some("a D-Bus"),
+        _ if numbered("usbmon") => Some("a USB bus"),
+        _ if numbered("bluetooth") => Some("a Bluetooth adapter"),
+        _ if interface.contains(':') => Some("a port or group of a device"),
+        _ => None,
     }
 }
 
-/// Closes all of them.
-pub(super) fn close_all(sniffers: Vec<Sniffer>) {
-    // Without threads it only takes longer.
-    let _ = in_parallel(sniffers, drop);
+/// Makes room for the descriptors of `interfaces` captures: socket and file each, and one that
+/// libpcap holds for a moment.
+pub(super) fn raise_limit(interfaces: usize) -> Result<(), Error> {
+    const SPARE: usize = 256;
+    let threads = |errno: nix::Error| Error::Threads(errno.into());
+    let used = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let need = (used + 3 * interfaces + SPARE) as u64;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(threads)?;
+    if soft >= need {
+        return Ok(());
+    }
+    if hard >= need {
+        return setrlimit(Resource::RLIMIT_NOFILE, need, hard).map_err(threads);
+    }
+    // Only root may.
+    setrlimit(Resource::RLIMIT_NOFILE, need, need).map_err(|_| Error::Limit { need, hard })
 }
 
-/// Runs `job` on every item on up to [`THREADS`] threads; results in the items' order.
-fn in_parallel<T: Send, R: Send>(
-    items: Vec<T>,
-    job: impl Fn(T) -> R + Sync,
-) -> Result<Vec<R>, Error> {
-    let count = items.len();
-    let queue: Mutex<VecDeque<(usize, T)>> = Mutex::new(items.into_iter().enumerate().collect());
-    let results = Mutex::new(Vec::with_capacity(count));
+/// Opens a sniffer for each request, in their order; all or none.
+pub(super) fn open_all(
+    requests: &[Request],
+    options: &Options,
+) -> Result<Vec<Capture<Active>>, Error> {
+    let buffer = options.buffer(requests.len());
+    let snaplen = options.snaplen();
+    let next = AtomicUsize::new(0);
+    let opened = Mutex::new(Vec::with_capacity(requests.len()));
+    let failure = Mutex::new(None);
     let work = || {
-        loop {
-            let next = queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
-            let Some((n, item)) = next else { break };
-            let result = job(item);
-            results
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push((n, result));
+        while lock(&failure).is_none() {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(request) = requests.get(index) else {
+                break;
+            };
+            match open(request, snaplen, buffer) {
+                Ok(capture) => lock(&opened).push((index, capture)),
+                Err(error) => {
+                    lock(&failure).get_or_insert(error);
+                }
+            }
         }
     };
-    std::thread::scope(|scope| {
-        for n in 0..THREADS.min(count) {
-            let started = std::thread::Builder::new()
-                .name("pcap-open".into())
-                .spawn_scoped(scope, work);
-            if let Err(e) = started {
-                // Fewer threads do as well, but there must be one.
-                if n == 0 {
-                    return Err(Error::Threads(e));
-                }
+    // Never on this thread: these end up in other namespaces.
+    let mut unspawned = None;
+    thread::scope(|scope| {
+        for started in 0..requests.len().min(close::THREADS) {
+            let builder = thread::Builder::new().name("capture-open".into());
+            if let Err(error) = builder.spawn_scoped(scope, work) {
+                // Fewer threads are only slower; none at all is a failure.
+                unspawned = (started == 0).then_some(error);
                 break;
             }
         }
-        Ok(())
-    })?;
-    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    results.sort_by_key(|(n, _)| *n);
-    Ok(results.into_iter().map(|(_, r)| r).collect())
+    });
+    let failure = failure
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut opened = opened
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(error) = failure.or(unspawned.map(Error::Threads)) {
+        close::all(opened.into_iter().map(|(_, capture)| capture).collect());
+        return Err(error);
+    }
+    opened.sort_unstable_by_key(|(index, _)| *index);
+    Ok(opened.into_iter().map(|(_, capture)| capture).collect())
 }
 
-/// Opens one, on a thread that is in nobody's way: it is left in the interface's namespace.
-fn open(request: Request, options: &Options, buffer: usize) -> Result<Sniffer, Error> {
-    let failed = |why: String| Error::Open {
-        node: request.node.clone(),
-        interface: request.interface.clone(),
-        why,
-    };
-    netns::enter(&request.netns).map_err(|e| failed(e.to_string()))?;
-    let capture = Capture::from_device(request.interface.as_str())
-        .and_then(|capture| {
-            capture
-                .promisc(true)
-                .snaplen(options.snaplen.cast_signed())
-                .buffer_size(i32::try_from(buffer).unwrap_or(i32::MAX))
-                .immediate_mode(true)
-                .precision(Precision::Nano)
-                .open()
-        })
-        .and_then(Capture::setnonblock)
-        .map_err(|e| failed(e.to_string()))?;
-    let file = file::create(&request.file, options.owner)?;
-    // SAFETY: the descriptor is owned by nobody else; libpcap closes it with the savefile, and
-    // fdopen() inside is the only thing that can fail.
-    let savefile = unsafe { capture.savefile_raw_fd(file.into_raw_fd()) };
-    let mut savefile = savefile.map_err(|e| failed(e.to_string()))?;
-    // The header, so that the file can be read from now on.
-    savefile.flush().map_err(|e| failed(e.to_string()))?;
-    let counters = Arc::new(Counters {
-        node: request.node,
-        interface: request.interface,
-        file: request.file,
-        packets: 0.into(),
-        bytes: 0.into(),
-        dropped: 0.into(),
-        error: Mutex::new(None),
+/// Opens one sniffer and leaves this thread in its namespace.
+fn open(request: &Request, snaplen: u32, buffer: usize) -> Result<Capture<Active>, Error> {
+    let (node, interface) = (request.node.clone(), request.interface.clone());
+    if let Err(errno) = setns(&request.netns, CloneFlags::CLONE_NEWNET) {
+        return Err(Error::Enter {
+            node,
+            interface,
+            source: errno.into(),
+        });
+    }
+    let opened = Capture::from_device(request.interface.as_str()).and_then(|inactive| {
+        let inactive = inactive
+            .promisc(true)
+            .immediate_mode(true)
+            .precision(Precision::Nano)
+            .snaplen(i32::try_from(snaplen).unwrap_or(i32::MAX))
+            .buffer_size(i32::try_from(buffer).unwrap_or(i32::MAX));
+        // SAFETY: the pointer is that of a handle that is alive and not yet activated, which is
+        // all that pcap_set_protocol_linux asks for. It fails only on activated handles.
+        unsafe { pcap_set_protocol_linux(inactive.as_ptr().cast(), PROTOCOL_NONE) };
+        inactive.open()?.setnonblock()
     });
-    Ok(Sniffer {
-        capture,
-        savefile,
-        counters,
-    })
+    let capture = match opened {
+        Ok(capture) => capture,
+        // libpcap's own words differ from version to version.
+        Err(_) if if_nametoindex(request.interface.as_str()) == Err(Errno::ENODEV) => {
+            return Err(Error::NoInterface { node, interface });
+        }
+        Err(error) => {
+            return Err(Error::Open {
+                node,
+                interface,
+                reason: reason(&error),
+            });
+        }
+    };
+    // libpcap does not ask for it, and a node's processes must not inherit a sniffer.
+    let bound = rustix::io::fcntl_setfd(&capture, FdFlags::CLOEXEC)
+        .map_err(Into::into)
+        .and_then(|()| socket::listen(&capture));
+    match bound {
+        Ok(()) => Ok(capture),
+        Err(source) => Err(Error::Bind {
+            node,
+            interface,
+            source,
+        }),
+    }
+}
+
+/// libpcap's own words, without the crate's.
+pub(super) fn reason(error: &pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The link type of the frames.
+pub(super) fn linktype(capture: &Capture<Active>) -> Linktype {
+    capture.get_datalink()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_libpcap_takes_for_something_else() {
+        for name in [
+            "any",
+            "dbus-system",
+            "usbmon0",
+            "usbmon",
+            "bluetooth1",
+            "nflog",
+            "nflog:3",
+            "mlx5_0:1",
+        ] {
+            assert!(reserved(name).is_some(), "{name}");
+        }
+        for name in [
+            "eth1",
+            "anyway",
+            "lo",
+            "usbmonitor",
+            "nflog1",
+            "bluetoothed",
+            "dbus",
+        ] {
+            assert_eq!(reserved(name), None, "{name}");
+        }
+    }
 }

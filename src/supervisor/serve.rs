@@ -864,7 +864,7 @@ impl apply::Host<Linux> for Worker {
             requests.push(capture::Request {
                 node: target.node.clone(),
                 interface: target.interface.clone(),
-                netns: kernel.share_netns(&Ns::named(&target.node))?,
+                netns: Arc::new(kernel.share_netns(&Ns::named(&target.node))?),
                 file: self.launch.exchange.join(target.file_name()),
             });
         }
