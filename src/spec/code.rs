@@ -1,0 +1,137 @@
+//! The codes: one for each kind of problem, for good. `docs/errors.md` explains them to users.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How bad a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// There is no lab as long as it is there.
+    Error,
+    /// The lab can be built; it may not do what its author had in mind.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($variant:ident $number:literal $severity:ident $title:literal)*) => {
+        /// The kind of a problem. Codes are stable: one that falls out of use is not given to
+        /// another kind.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $(#[doc = $title] $variant,)* }
+
+        impl Code {
+            /// Every code, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as it is printed: `NSL001`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $number,)* }
+            }
+
+            /// What it stands for, in a few words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+
+            /// Whether a problem of this kind is an error or a warning.
+            pub const fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Syntax            "NSL001" Error   "the file is not TOML"
+    UnknownKey        "NSL002" Error   "unknown key"
+    WrongType         "NSL003" Error   "value of the wrong type"
+    MissingKey        "NSL004" Error   "missing key"
+    DuplicateKey      "NSL005" Error   "key or table given twice"
+    BadName           "NSL006" Error   "bad name of a lab, network, node or service"
+    BadInterfaceName  "NSL007" Error   "bad interface name"
+    NameClash         "NSL008" Error   "node and service of the same name"
+    UnknownWord       "NSL009" Error   "word that this key does not know"
+    BadAddress        "NSL010" Error   "not an address or subnet"
+    HostBits          "NSL011" Error   "subnet with host bits set"
+    Overlap           "NSL012" Error   "overlapping subnets"
+    UnknownNetwork    "NSL013" Error   "unknown network"
+    OutsideSubnet     "NSL014" Error   "address outside its subnet"
+    UnusableAddress   "NSL015" Error   "address that no machine can have"
+    PrefixMismatch    "NSL016" Error   "prefix length differs from the subnet's"
+    DuplicateAddress  "NSL017" Error   "address given twice"
+    BadMtu            "NSL018" Error   "MTU out of range"
+    Ipv6Off           "NSL019" Error   "IPv6 address where IPv6 is off"
+    NoNodes           "NSL020" Error   "lab without nodes"
+    GatewayUnknown    "NSL021" Error   "gateway is an unknown node"
+    GatewayNotShared  "NSL022" Error   "gateway on no shared network"
+    GatewayOutside    "NSL023" Error   "gateway address in none of the node's subnets"
+    GatewaySelf       "NSL024" Error   "node is its own gateway"
+    GatewayNoForward  "NSL025" Warning "gateway does not forward"
+    GatewayNobody     "NSL026" Warning "gateway address belongs to nobody"
+    BadProgram        "NSL030" Error   "bad image or command"
+    BadEnv            "NSL031" Error   "bad environment variable"
+    BadVolume         "NSL032" Error   "bad volume"
+    BadCapability     "NSL033" Error   "unknown capability"
+    BadSysctl         "NSL034" Error   "bad sysctl"
+    BadReady          "NSL035" Error   "bad readiness probe"
+    ReadyNoProcess    "NSL036" Error   "readiness probe without a process"
+    BadDuration       "NSL037" Error   "bad duration"
+    UnknownNode       "NSL040" Error   "director or server is an unknown node"
+    ServerTwice       "NSL041" Error   "server listed twice"
+    ServerIsDirector  "NSL042" Error   "server is the director"
+    ServerNotShared   "NSL043" Error   "server shares no network with the director"
+    PortMapping       "NSL044" Error   "port mapping in direct routing"
+    VipUnowned        "NSL045" Error   "VIP is not the director's"
+    MethodUnavailable "NSL046" Error   "forwarding method not available"
+    UnknownScheduler  "NSL047" Error   "unknown scheduler"
+    BadWeight         "NSL048" Error   "weight out of range"
+    AllWeightsZero    "NSL049" Warning "all weights are zero"
+    WeightIgnored     "NSL050" Warning "weight without effect"
+    BadPort           "NSL051" Error   "port out of range"
+    DuplicateService  "NSL052" Error   "two services on one address and port"
+    Ipv6Service       "NSL053" Error   "IPv6 service"
+    NoServers         "NSL054" Error   "service without servers"
+    CaptureUnknown    "NSL060" Error   "capture of an unknown interface"
+    BadSnaplen        "NSL061" Error   "snaplen out of range"
+}
+
+impl Code {
+    /// Whether this kind of problem consists in something being absent elsewhere. Where an error
+    /// hides a part of the file, such a problem may be that error's shadow, so it waits for the
+    /// next run.
+    pub(super) const fn is_about_absence(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownNetwork
+                | Self::Ipv6Off
+                | Self::NoNodes
+                | Self::GatewayUnknown
+                | Self::GatewayNotShared
+                | Self::GatewayOutside
+                | Self::GatewayNoForward
+                | Self::GatewayNobody
+                | Self::BadReady
+                | Self::ReadyNoProcess
+                | Self::UnknownNode
+                | Self::ServerNotShared
+                | Self::VipUnowned
+                | Self::AllWeightsZero
+                | Self::NoServers
+                | Self::CaptureUnknown
+        )
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}

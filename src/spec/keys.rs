@@ -1,0 +1,126 @@
+//! The keys of each table, with an example of each: what the parser knows, what help lines show,
+//! and what the JSON schema is checked against.
+
+/// A key that a table may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// A value as it would be written in TOML.
+    pub example: &'static str,
+    /// Whether the table must have it.
+    pub required: bool,
+}
+
+const fn must(name: &'static str, example: &'static str) -> Key {
+    Key {
+        name,
+        example,
+        required: true,
+    }
+}
+
+const fn may(name: &'static str, example: &'static str) -> Key {
+    Key {
+        name,
+        example,
+        required: false,
+    }
+}
+
+/// Keys of the file itself.
+pub const LAB: &[Key] = &[
+    must("name", r#""dsr""#),
+    may("networks", r#"{ lan = { subnet = "192.168.10.0/24" } }"#),
+    may("nodes", r#"{ client = { gateway = "router" } }"#),
+    may(
+        "services",
+        r#"{ web = { vip = "172.28.128.3", port = 8080 } }"#,
+    ),
+    may("capture", r#"{ interfaces = "all" }"#),
+];
+
+/// Keys of `[networks.*]`.
+pub const NETWORK: &[Key] = &[
+    must("subnet", r#""192.168.10.0/24""#),
+    may("host", r#""192.168.10.1""#),
+    may("mtu", "1500"),
+    may("ipv6", "true"),
+];
+
+/// Keys of `[nodes.*]`.
+pub const NODE: &[Key] = &[
+    may("image", r#""tomcat""#),
+    may("command", r#"["python3", "-m", "http.server", "8080"]"#),
+    may("env", r#"{ NAME = "value" }"#),
+    may("volumes", r#"["./site:/srv/site:ro"]"#),
+    may("cap_add", r#"["CAP_SYS_PTRACE"]"#),
+    may("sysctls", r#"{ "net.ipv4.tcp_syncookies" = "0" }"#),
+    may("restart", r#""on-failure""#),
+    may("ready", r#"{ http = "http://localhost:8080/" }"#),
+    may("gateway", r#""router""#),
+    may("forward", "true"),
+    may(
+        "interfaces",
+        r#"{ eth1 = { network = "lan", address = "192.168.10.2" } }"#,
+    ),
+];
+
+/// Keys of a node's `interfaces.*`.
+pub const INTERFACE: &[Key] = &[
+    must("network", r#""lan""#),
+    must("address", r#""192.168.10.2""#),
+    may("aliases", r#"["192.168.10.100"]"#),
+];
+
+/// Keys of a volume's table.
+pub const VOLUME: &[Key] = &[
+    must("source", r#""./site""#),
+    must("target", r#""/srv/site""#),
+    may("read_only", "true"),
+];
+
+/// Keys of `ready`.
+pub const READY: &[Key] = &[
+    may("http", r#""http://localhost:8080/""#),
+    may("tcp", "8080"),
+    may("timeout", r#""60s""#),
+];
+
+/// Keys of `[services.*]`.
+pub const SERVICE: &[Key] = &[
+    must("vip", r#""172.28.128.3""#),
+    must("port", "8080"),
+    may("protocol", r#""tcp""#),
+    must("director", r#""lb""#),
+    may("scheduler", r#""rr""#),
+    may("method", r#""dr""#),
+    may("accept", r#""redirect""#),
+    must("servers", r#"["server1", "server2"]"#),
+    may("engine", r#""auto""#),
+];
+
+/// Keys of a server's table.
+pub const SERVER: &[Key] = &[
+    must("node", r#""server1""#),
+    may("weight", "3"),
+    may("port", "8080"),
+];
+
+/// Keys of `[capture]`.
+pub const CAPTURE: &[Key] = &[may("interfaces", r#""all""#), may("snaplen", "262144")];
+
+/// Words of `restart`.
+pub const RESTARTS: &[&str] = &["no", "on-failure", "always"];
+/// Words of `protocol`.
+pub const PROTOCOLS: &[&str] = &["tcp", "udp"];
+/// Words of `scheduler`.
+pub const SCHEDULERS: &[&str] = &["rr", "wrr", "sh"];
+/// Words of `method`.
+pub const METHODS: &[&str] = &["dr"];
+/// Words of `accept`.
+pub const ACCEPTS: &[&str] = &["redirect", "loopback"];
+/// Words of `engine`.
+pub const ENGINES: &[&str] = &["auto", "ipvs", "nft"];
+/// Words of `interfaces` in `[capture]`.
+pub const SCOPES: &[&str] = &["all", "off"];

@@ -1,0 +1,185 @@
+//! The lab file as it is written: right in shape, nothing known yet about what the values mean.
+
+/// A stretch of the file in bytes, `end` exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, PartialOrd, Ord)]
+pub struct Span {
+    /// First byte.
+    pub start: usize,
+    /// Behind the last byte.
+    pub end: usize,
+}
+
+impl From<std::ops::Range<usize>> for Span {
+    fn from(r: std::ops::Range<usize>) -> Self {
+        Self {
+            start: r.start,
+            end: r.end,
+        }
+    }
+}
+
+/// A value and its place in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// A key's value, or why there is none: what stands on a bad field is not judged any further, so
+/// that one mistake gives one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field<T> {
+    /// The key is not there.
+    Absent,
+    /// The key is there, or meant to be, and its problem has been reported.
+    Bad,
+    /// The value.
+    Set(At<T>),
+}
+
+impl<T> Field<T> {
+    /// The value, if there is one.
+    pub const fn get(&self) -> Option<&At<T>> {
+        match self {
+            Self::Set(at) => Some(at),
+            Self::Absent | Self::Bad => None,
+        }
+    }
+
+    /// Whether its problem has been reported.
+    pub const fn is_bad(&self) -> bool {
+        matches!(self, Self::Bad)
+    }
+
+    /// Whether the key is not there.
+    pub const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+/// A whole file.
+#[derive(Debug, Clone)]
+pub struct RawLab {
+    /// `name`.
+    pub name: Field<String>,
+    /// `[networks.*]` in the file's order.
+    pub networks: Vec<RawNetwork>,
+    /// `[nodes.*]` in the file's order.
+    pub nodes: Vec<RawNode>,
+    /// `[services.*]` in the file's order.
+    pub services: Vec<RawService>,
+    /// `[capture]`.
+    pub capture: RawCapture,
+    /// Lines whose TOML is broken: nothing more is said about them.
+    pub(super) damaged: Vec<Span>,
+    /// Whether TOML is so broken that keys of any table may have been lost.
+    pub(super) torn: bool,
+    /// Whether whole tables are missing here that may be in the file.
+    pub(super) incomplete: bool,
+}
+
+/// `[networks.NAME]`.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawNetwork {
+    pub name: At<String>,
+    pub subnet: Field<String>,
+    pub host: Field<String>,
+    pub mtu: Field<i64>,
+    pub ipv6: Field<bool>,
+}
+
+/// `[nodes.NAME]`.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawNode {
+    pub name: At<String>,
+    pub interfaces: Field<Vec<RawInterface>>,
+    pub gateway: Field<String>,
+    pub forward: Field<bool>,
+    pub image: Field<String>,
+    pub command: Field<Vec<Field<String>>>,
+    pub env: Vec<(At<String>, Field<String>)>,
+    pub volumes: Vec<RawVolume>,
+    pub cap_add: Vec<Field<String>>,
+    pub sysctls: Vec<(At<String>, Field<String>)>,
+    pub restart: Field<String>,
+    pub ready: Field<RawReady>,
+}
+
+/// `interfaces.NAME` of a node.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawInterface {
+    pub name: At<String>,
+    pub network: Field<String>,
+    pub address: Field<String>,
+    pub aliases: Field<Vec<Field<String>>>,
+}
+
+/// An element of a node's `volumes`.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub enum RawVolume {
+    /// `"host:inside[:ro]"`.
+    Short(At<String>),
+    /// `{ source, target, read_only }`.
+    Long {
+        source: Field<String>,
+        target: Field<String>,
+        read_only: Field<bool>,
+    },
+}
+
+/// `ready` of a node.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawReady {
+    pub http: Field<String>,
+    pub tcp: Field<i64>,
+    pub timeout: Field<String>,
+}
+
+/// `[services.NAME]`.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawService {
+    pub name: At<String>,
+    pub vip: Field<String>,
+    pub port: Field<i64>,
+    pub protocol: Field<String>,
+    pub director: Field<String>,
+    pub scheduler: Field<String>,
+    pub method: Field<String>,
+    pub accept: Field<String>,
+    pub servers: Field<Vec<RawServer>>,
+    pub engine: Field<String>,
+}
+
+/// An element of a service's `servers`: a node's name or a table.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawServer {
+    pub node: Field<String>,
+    pub weight: Field<i64>,
+    pub port: Field<i64>,
+}
+
+/// `[capture]`.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawCapture {
+    pub interfaces: Field<RawScope>,
+    pub snaplen: Field<i64>,
+}
+
+/// `interfaces` of `[capture]`.
+#[derive(Debug, Clone)]
+pub enum RawScope {
+    /// `"all"`, `"off"` or another word.
+    Word(String),
+    /// A list of `"node:if"`.
+    List(Vec<Field<String>>),
+}
