@@ -220,7 +220,7 @@ fn a_deleted_line_of_the_flagship_says_what_it_was_for() {
     );
     assert_eq!(
         without("forward = true\n"),
-        ["NSL025 gateway `router` does not forward"; 3]
+        ["NSL025 gateway `router` does not forward"]
     );
 }
 
@@ -277,11 +277,11 @@ fn json_has_all_that_the_text_has() {
                 "label": "taken by the host",
                 "help": "each address of a lab is one interface's only; take another one",
                 "place": { "line": 6, "column": 43, "end_line": 6, "end_column": 53,
-                           "start": 115, "end": 125 },
+                           "start": 117, "end": 127 },
                 "related": [{
                     "label": "first given here",
                     "place": { "line": 4, "column": 8, "end_line": 4, "end_column": 18,
-                               "start": 51, "end": 61 },
+                               "start": 54, "end": 64 },
                 }],
             }],
         })

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use super::model::{Lab, Node};
 use super::names::{IfName, LabName, Mac, NameError, NetworkName, NodeName};
-use crate::spec::text::quote;
+use crate::spec::text::{any_of, nearest, quote};
 use crate::spec::{At, Code, Diagnostic, Diagnostics, Field, RawLab, RawNode, Severity, Span};
 
 /// Reads and validates a lab file's text. `path` is only printed. The error holds every problem of
@@ -52,6 +52,7 @@ fn validate(raw: &RawLab) -> (Option<Lab>, Vec<Diagnostic>) {
         node_index: index(raw.nodes.iter().map(|n| &n.name)),
         owners: HashMap::new(),
         macs: HashSet::new(),
+        dead_ends: HashSet::new(),
     };
     let lab = v.build();
     let failed = v
@@ -116,6 +117,8 @@ struct Validator<'r> {
     node_index: HashMap<&'r str, usize>,
     owners: HashMap<IpAddr, (Owner, Span)>,
     macs: HashSet<Mac>,
+    /// Gateways that do not forward and have been named: one warning each is enough.
+    dead_ends: HashSet<usize>,
 }
 
 impl Validator<'_> {
@@ -221,12 +224,18 @@ impl Validator<'_> {
     }
 
     fn unknown_word(&mut self, key: &str, at: &At<String>, words: &[&str]) {
+        let near = nearest(&at.value, words);
+        let help = if near.is_empty() {
+            format!("it may be {}", any_of(words))
+        } else {
+            format!("did you mean {}?", any_of(&near))
+        };
         self.report(
             Code::UnknownWord,
             at.span,
             format!("`{key}` cannot be {}", quote(&at.value)),
             "unknown word",
-            crate::spec::text::did_you_mean(&at.value, words.iter().copied(), "it may be", ""),
+            help,
         );
     }
 }

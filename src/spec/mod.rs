@@ -25,7 +25,7 @@ pub const SCHEMA: &str = include_str!("../../schemas/lab.schema.json");
 
 /// Reads a lab file's text as far as it can be read, with every problem of syntax and shape.
 pub fn parse(text: &str) -> (RawLab, Vec<Diagnostic>) {
-    let (raw, diagnostics) = shape::walk(syntax::read(text));
+    let (raw, diagnostics) = syntax::read(text, shape::walk);
     let diagnostics = raw.without_shadows(diagnostics);
     (raw, diagnostics)
 }

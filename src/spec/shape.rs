@@ -274,35 +274,33 @@ impl Walker {
         name: &'static str,
         integers: bool,
     ) -> Vec<(At<String>, Field<String>)> {
+        let wanted = if integers {
+            "a string or an integer"
+        } else {
+            "a string"
+        };
+        let text = |w: &mut Self, key: &str, v: &Value<'_>| match v.get_ref() {
+            DeValue::String(s) => Field::Set(at(s.to_string(), v)),
+            DeValue::Integer(i) if integers => Field::Set(at(integer(i).to_string(), v)),
+            other => {
+                let help = if matches!(other, DeValue::Table(_)) {
+                    "a key with dots in it needs quotes, as in \
+                     `\"net.ipv4.tcp_syncookies\" = \"0\"`"
+                } else {
+                    "put it in double quotes"
+                };
+                let what = format!("{} in `{name}`", quote(key));
+                w.wrong_type(v, &what, wanted, help.to_owned())
+            }
+        };
         let read = |w: &mut Self, v: &Value<'_>| match v.get_ref() {
-            DeValue::Table(table) => Some(
-                entries(table)
-                    .into_iter()
-                    .map(|(k, v)| {
-                        let text = match v.get_ref() {
-                            DeValue::String(s) => Field::Set(at(s.to_string(), v)),
-                            DeValue::Integer(i) if integers => {
-                                Field::Set(at(integer(i).to_string(), v))
-                            }
-                            DeValue::Table(_) => w.wrong_type(
-                                v,
-                                &format!("{} in `{name}`", quote(&k.value)),
-                                "a string",
-                                "a key with dots in it needs quotes, as in \
-                             `\"net.ipv4.tcp_syncookies\" = \"0\"`"
-                                    .to_owned(),
-                            ),
-                            _ => w.wrong_type(
-                                v,
-                                &format!("{} in `{name}`", quote(&k.value)),
-                                "a string",
-                                "put it in double quotes".to_owned(),
-                            ),
-                        };
-                        (k, text)
-                    })
-                    .collect(),
-            ),
+            DeValue::Table(table) => {
+                let list = entries(table).into_iter().map(|(key, v)| {
+                    let value = text(w, &key.value, v);
+                    (key, value)
+                });
+                Some(list.collect())
+            }
             _ => None,
         };
         match self.field(t, name, "a table", read) {
@@ -327,13 +325,15 @@ impl Walker {
             ),
             _ => None,
         });
+        let misspelt = t
+            .keys
+            .iter()
+            .zip(&t.misspelt)
+            .any(|(k, m)| *m && k.name == name);
+        self.incomplete |= misspelt || found.is_bad();
         match found {
             Field::Set(list) => list.value,
-            Field::Absent => Vec::new(),
-            Field::Bad => {
-                self.incomplete = true;
-                Vec::new()
-            }
+            Field::Absent | Field::Bad => Vec::new(),
         }
     }
 

@@ -21,10 +21,33 @@ pub(super) struct Document<'i> {
     pub(super) torn: bool,
 }
 
-/// Reads `text`; never fails, at worst the tree is empty.
-pub(super) fn read(text: &str) -> Document<'_> {
+/// Reads `text` and hands on what was found; never fails, at worst the tree is empty.
+pub(super) fn read<T>(text: &str, then: impl FnOnce(Document<'_>) -> T) -> T {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let root = root.into_inner();
+    let (stopped, others): (Vec<_>, Vec<_>) = errors
+        .into_iter()
+        .partition(|e| e.message().starts_with("key with no value") && e.span().is_some());
+    if stopped.is_empty() {
+        return then(document(text, root.into_inner(), &others));
+    }
+    // At such a line the parser gives the rest of the file up: it is read again without them.
+    let lines = Lines::new(text);
+    let mut mended = text.to_owned();
+    for error in &stopped {
+        let line = lines.of(error.span().map_or(0, |s| s.start));
+        let (start, end) = (lines.start(line), lines.end(line));
+        let blank: String = text[start..end]
+            .bytes()
+            .map(|b| if b == b'\n' { '\n' } else { ' ' })
+            .collect();
+        mended.replace_range(start..end, &blank);
+    }
+    let (root, mut errors) = DeTable::parse_recoverable(&mended);
+    errors.extend(stopped);
+    then(document(text, root.into_inner(), &errors))
+}
+
+fn document<'i>(text: &str, root: DeTable<'i>, errors: &[toml::de::Error]) -> Document<'i> {
     let mut reader = Reader {
         text,
         lines: Lines::new(text),
@@ -154,6 +177,23 @@ impl Reader<'_> {
                 message,
                 "was given a value before",
                 "give all keys of it in one place: in braces, or in a table of its own",
+            )
+        } else if message.starts_with("invalid basic string")
+            || message.starts_with("invalid literal string")
+        {
+            (
+                "string without an end",
+                "the closing quote is missing here",
+                "close the quotes",
+            )
+        } else if ["float", "integer", "date"]
+            .iter()
+            .any(|w| message.contains(w))
+        {
+            (
+                message,
+                "not a number",
+                "if it is meant as text, put it in double quotes",
             )
         } else if message.starts_with("missing comma between array") {
             (

@@ -329,7 +329,7 @@ impl<'r> Validator<'r> {
         Some(at.value)
     }
 
-    /// Warns if a node that others use as their gateway does not forward.
+    /// Warns, once a gateway, if a node that others use as their gateway does not forward.
     fn forwards(&mut self, gateway: usize, span: Span) {
         let raw = self.nodes[gateway].raw;
         let off = match &raw.forward {
@@ -337,7 +337,7 @@ impl<'r> Validator<'r> {
             Field::Bad => false,
             Field::Set(at) => !at.value,
         };
-        if off {
+        if off && self.dead_ends.insert(gateway) {
             let name = quote(&raw.name.value);
             let place = raw.forward.get().map_or(raw.name.span, |at| at.span);
             let d = Diagnostic::new(

@@ -264,6 +264,7 @@ impl Validator<'_> {
     fn sysctls(&mut self, list: &[(At<String>, Field<String>)]) -> BTreeMap<String, String> {
         let mut sysctls = BTreeMap::new();
         for (name, value) in list {
+            let Some(value) = value.get() else { continue };
             let parts: Vec<&str> = name.value.split('.').collect();
             let well_formed = parts.len() > 1
                 && parts.iter().all(|p| {
@@ -282,7 +283,6 @@ impl Validator<'_> {
                     "only `net.*` belongs to a network namespace; remove it",
                 )
             } else {
-                let Some(value) = value.get() else { continue };
                 if value.value.is_empty() || value.value.chars().any(char::is_control) {
                     self.report(
                         Code::BadSysctl,

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{Owner, Port, Validator};
 use crate::lab::model::{Accept, EngineChoice, Method, Protocol, Scheduler, Server, Service};
 use crate::lab::names::ServiceName;
-use crate::spec::text::{any_of, did_you_mean, quote};
+use crate::spec::text::{did_you_mean, quote};
 use crate::spec::{At, Code, Diagnostic, Field, RawServer, RawService, Span, keys};
 
 impl Validator<'_> {
@@ -269,8 +269,10 @@ impl Validator<'_> {
                         false
                     }
                 });
+            let weight = self.weight(&server.weight, scheduler);
+            self.no_port_mapping(server, raw);
             let built = if once {
-                self.server(server, raw, director, scheduler)
+                self.server(server, director, weight)
             } else {
                 None
             };
@@ -301,14 +303,7 @@ impl Validator<'_> {
         }
     }
 
-    fn server(
-        &mut self,
-        raw: &RawServer,
-        service: &RawService,
-        director: Option<usize>,
-        scheduler: Option<Scheduler>,
-    ) -> Option<Server> {
-        let weight = self.weight(&raw.weight, scheduler);
+    fn no_port_mapping(&mut self, raw: &RawServer, service: &RawService) {
         if let Some(at) = raw.port.get()
             && let Some(port) = self.port(at)
             && let Some(wanted) = service.port.get()
@@ -331,6 +326,14 @@ impl Validator<'_> {
             .and(wanted.span, "the service's port");
             self.diagnostics.push(d);
         }
+    }
+
+    fn server(
+        &mut self,
+        raw: &RawServer,
+        director: Option<usize>,
+        weight: Option<u32>,
+    ) -> Option<Server> {
         let at = raw.node.get()?;
         let node = self.service_node(at, "server")?;
         let director = director?;
@@ -405,10 +408,7 @@ impl Validator<'_> {
                 at.span,
                 format!("weight {weight} has no effect with scheduler `rr`"),
                 "round robin knows 0 and not 0 only",
-                format!(
-                    "use {}, or remove the weight",
-                    any_of(&["scheduler = \"wrr\""])
-                ),
+                "use `scheduler = \"wrr\"`, or remove the weight",
             );
         }
         Some(weight)

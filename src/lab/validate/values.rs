@@ -83,7 +83,7 @@ impl Validator<'_> {
             "a port",
             1..=65535,
             Code::BadPort,
-            "take the port at which the servers listen, as 8080",
+            "write the port at which the program listens, as 8080",
         )
     }
 
@@ -189,7 +189,7 @@ pub(super) struct Url {
 pub(super) fn url(s: &str) -> Result<Url, &'static str> {
     let Some(rest) = s.strip_prefix("http://") else {
         return Err(if s.starts_with("https://") {
-            "https is not available for probes"
+            "wants https, which probes do not speak"
         } else {
             "does not begin with `http://`"
         });
