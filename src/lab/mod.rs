@@ -1,5 +1,5 @@
 //! The validated model. A value of these types cannot be invalid: the constructors are private to
-//! this room and [`validate`](validate::validate) is the only way from a file to a [`Lab`].
+//! this room and [`load`] and [`check`] are the only ways from a file to a [`Lab`].
 
 mod model;
 mod names;

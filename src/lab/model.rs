@@ -3,7 +3,7 @@
 //! Fields are readable inside this room only; everyone else reads through the getters, and nobody
 //! outside can build one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub struct Lab {
     pub(super) nodes: Vec<Node>,
     pub(super) services: Vec<Service>,
     pub(super) capture: Capture,
+    /// Places in `nodes` by name: labs have up to thousands of nodes.
+    #[serde(skip)]
+    pub(super) node_index: HashMap<String, usize>,
 }
 
 getters!(Lab {
@@ -51,7 +54,7 @@ getters!(Lab {
 impl Lab {
     /// The node of that name.
     pub fn node(&self, name: &str) -> Option<&Node> {
-        self.nodes.iter().find(|n| n.name.as_str() == name)
+        self.node_index.get(name).and_then(|&n| self.nodes.get(n))
     }
 
     /// The network of that name.

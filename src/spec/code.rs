@@ -98,14 +98,13 @@ codes! {
 }
 
 impl Code {
-    /// Whether this kind of problem consists in something being absent elsewhere. Where a syntax
-    /// error hides a part of the file, such a problem may be that error's shadow, so it waits for
-    /// the next run.
-    pub(crate) const fn is_about_absence(self) -> bool {
+    /// Whether this kind of problem consists in something being absent elsewhere. Where an error
+    /// hides a part of the file, such a problem may be that error's shadow, so it waits for the
+    /// next run.
+    pub(super) const fn is_about_absence(self) -> bool {
         matches!(
             self,
-            Self::MissingKey
-                | Self::UnknownNetwork
+            Self::UnknownNetwork
                 | Self::Ipv6Off
                 | Self::NoNodes
                 | Self::GatewayUnknown

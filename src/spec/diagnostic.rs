@@ -268,13 +268,13 @@ impl<'a> IntoIterator for &'a Diagnostics {
 }
 
 /// Where the lines of a text begin.
-struct Lines<'a> {
+pub(super) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0)
             .chain(text.match_indices('\n').map(|(at, _)| at + 1))
             .collect();
@@ -282,20 +282,29 @@ impl<'a> Lines<'a> {
     }
 
     /// The line, counted from 0, that holds this byte.
-    fn of(&self, at: usize) -> usize {
+    pub(super) fn of(&self, at: usize) -> usize {
         self.starts.partition_point(|&s| s <= at).saturating_sub(1)
     }
 
-    fn start(&self, line: usize) -> usize {
+    pub(super) fn start(&self, line: usize) -> usize {
         self.starts.get(line).copied().unwrap_or(self.text.len())
     }
 
     /// Its end, behind its newline.
-    fn end(&self, line: usize) -> usize {
+    pub(super) fn end(&self, line: usize) -> usize {
         self.starts
             .get(line + 1)
             .copied()
             .unwrap_or(self.text.len())
+    }
+
+    /// How many lines there are; the part behind the last newline counts.
+    pub(super) fn count(&self) -> usize {
+        self.starts.len()
+    }
+
+    pub(super) fn text(&self, line: usize) -> &'a str {
+        &self.text[self.start(line)..self.end(line)]
     }
 
     /// Line and column from 1, the column in characters.

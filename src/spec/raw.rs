@@ -74,9 +74,10 @@ pub struct RawLab {
     pub capture: RawCapture,
     /// Lines whose TOML is broken: nothing more is said about them.
     pub(super) damaged: Vec<Span>,
-    /// Whether a part of the file could not be read, so that what seems to be missing may be in
-    /// that part.
-    pub(crate) incomplete: bool,
+    /// Whether TOML is so broken that keys of any table may have been lost.
+    pub(super) torn: bool,
+    /// Whether whole tables are missing here that may be in the file.
+    pub(super) incomplete: bool,
 }
 
 /// `[networks.NAME]`.

@@ -40,7 +40,7 @@ pub(crate) fn did_you_mean<'a>(
     listed_as: &str,
     none: &str,
 ) -> String {
-    const MOST: usize = 8;
+    const MOST: usize = 12;
     let known: Vec<&str> = known.into_iter().collect();
     let near = nearest(word, &known);
     if !near.is_empty() {

@@ -1,228 +1,294 @@
-//! Networks: subnets, MTUs, the host's place.
+//! Networks: subnets, MTUs, the host's place on them.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Checker, KnownNetwork};
+use super::values::{edge, pick_from, special};
+use super::{Net, Owner, Validator, unique_mac};
 use crate::lab::model::{HostSide, Network};
-use crate::lab::names::{IfName, LabName, Mac, NetworkName};
-use crate::spec::{At, Code, Diagnostic, RawNetwork, quote};
+use crate::lab::names::{IfName, NetworkName};
+use crate::spec::text::quote;
+use crate::spec::{At, Code, Diagnostic, Field, RawNetwork, Span};
 
-/// Networks by name, in the file's order.
-pub(super) type Networks = Vec<(String, KnownNetwork)>;
-
-impl Checker {
-    pub(super) fn networks(&mut self, lab: &LabName, raw: &[RawNetwork]) -> Networks {
-        let mut used = HashSet::new();
-        let mut networks: Networks = Vec::new();
-        for r in raw {
-            let network = self.network(lab, r, &mut used);
-            networks.push((r.name.value.clone(), KnownNetwork { network }));
+impl Validator<'_> {
+    pub(super) fn read_networks(&mut self) {
+        for raw in &self.raw.networks {
+            let net = self.read_network(raw);
+            self.networks.push(net);
         }
-        self.overlaps(raw, &networks);
-        networks
+        self.overlaps();
+        // The host's addresses need the subnets.
+        for n in 0..self.networks.len() {
+            self.networks[n].host = match &self.raw.networks[n].host {
+                Field::Absent => Field::Absent,
+                Field::Bad => Field::Bad,
+                Field::Set(at) => self.placed(at, Some(n)).map_or(Field::Bad, Field::Set),
+            };
+        }
     }
 
-    fn network(
-        &mut self,
-        lab: &LabName,
-        raw: &RawNetwork,
-        used: &mut HashSet<String>,
-    ) -> Option<Network> {
-        let name = self.name("network", &raw.name, NetworkName::new);
+    fn read_network(&mut self, raw: &RawNetwork) -> Net {
+        let name = self.name(
+            &raw.name,
+            "network",
+            Code::BadName,
+            "the network",
+            NetworkName::new,
+        );
         let subnet = raw.subnet.get().and_then(|at| self.subnet(at));
-        let ipv6_asked = raw.ipv6.get().is_some_and(|at| at.value);
-        let ipv6 = ipv6_asked || subnet.is_some_and(|s| matches!(s, IpNet::V6(_)));
-        if let (Some(at), Some(IpNet::V6(_))) = (raw.ipv6.get().filter(|at| !at.value), subnet) {
-            let message = format!(
-                "network {} has an IPv6 subnet and `ipv6 = false`",
-                quote(&raw.name.value)
-            );
-            self.report(
-                Code::Ipv6Off,
-                at.span,
-                message,
-                "IPv6 is switched off",
-                "remove `ipv6 = false`",
-            );
-        }
-        let mut mtu = 1500;
-        if let Some(at) = raw.mtu.get() {
-            let least = if ipv6 { 1280 } else { 68 };
-            match u32::try_from(at.value) {
-                Ok(n) if (least..=65_535).contains(&n) => mtu = n,
-                _ => {
-                    let message = format!("MTU {} is out of range", at.value);
-                    let help = format!("write a number of bytes from {least} to 65535");
-                    self.report(Code::BadMtu, at.span, message, "out of range", help);
-                }
-            }
-        }
-        let (name, subnet) = (name?, subnet?);
-        let host = match raw.host.get() {
-            None => None,
-            Some(at) => {
-                let address = self.inside(at, subnet, name.as_str())?;
-                self.claim(address, "the host", at.span);
-                let ifname = host_ifname(lab, &name, used)?;
-                let mac = Mac::from_seed(&[lab.as_str(), "", name.as_str()]);
-                let address = IpNet::new(address, subnet.prefix_len()).ok()?;
-                Some(HostSide {
-                    ifname,
-                    address,
-                    mac,
-                })
+        let ipv6 = match (&raw.ipv6, &subnet) {
+            (
+                _,
+                Some(At {
+                    value: IpNet::V6(_),
+                    ..
+                }),
+            ) => Some(true),
+            (Field::Set(at), _) => Some(at.value),
+            (Field::Absent, Some(_)) => Some(false),
+            (Field::Absent, None) | (Field::Bad, _) => None,
+        };
+        let mtu = match &raw.mtu {
+            Field::Absent => Some(1500),
+            Field::Bad => None,
+            // 68: RFC 791 and ETH_MIN_MTU; 1280: RFC 8200, below which the kernel turns IPv6 off.
+            Field::Set(at) => {
+                let (least, why) = match ipv6 {
+                    Some(true) => (1280, "IPv6 needs 1280 bytes; 1500 is Ethernet's default"),
+                    _ => (68, "1500 is Ethernet's default, 9000 a jumbo frame"),
+                };
+                self.number(at, "an MTU", least..=65535, Code::BadMtu, why)
             }
         };
-        Some(Network {
+        Net {
             name,
             subnet,
             mtu,
             ipv6,
-            host,
-        })
+            host: Field::Absent,
+        }
     }
 
-    fn subnet(&mut self, at: &At<String>) -> Option<IpNet> {
+    fn subnet(&mut self, at: &At<String>) -> Option<At<IpNet>> {
         let Ok(net) = at.value.parse::<IpNet>() else {
-            let message = format!("{} is not a subnet", quote(&at.value));
-            let help = "write an address and a prefix length, like `192.168.10.0/24`";
-            self.report(Code::BadAddress, at.span, message, "not a subnet", help);
-            return None;
-        };
-        if net.trunc() != net {
-            let message = format!("subnet {net} has host bits set");
-            let help = format!("the subnet of that address is `{}`", net.trunc());
+            let help = if at.value.parse::<IpAddr>().is_ok() {
+                format!("add the prefix length: `{}/24`", at.value)
+            } else {
+                "write the network address and the prefix length, as `192.168.10.0/24`".to_owned()
+            };
             self.report(
-                Code::HostBits,
+                Code::BadAddress,
                 at.span,
-                message,
-                "an address, not a subnet",
+                format!("{} is not a subnet", quote(&at.value)),
+                "not a subnet",
                 help,
             );
             return None;
-        }
-        Some(net)
-    }
-
-    fn overlaps(&mut self, raw: &[RawNetwork], networks: &Networks) {
-        let good: Vec<_> = raw
-            .iter()
-            .zip(networks)
-            .filter_map(|(r, (_, n))| Some((r, n.network.as_ref()?, r.subnet.get()?)))
-            .collect();
-        // Sorted by address an overlapping pair is a neighbouring one, but for nesting; labs have
-        // few networks, so every pair is looked at.
-        for (n, (_, later, at)) in good.iter().enumerate() {
-            for (_, earlier, first) in &good[..n] {
-                if later.subnet.contains(&earlier.subnet) || earlier.subnet.contains(&later.subnet)
-                {
-                    let message = format!(
-                        "subnet {} of network `{}` overlaps {} of network `{}`",
-                        later.subnet, later.name, earlier.subnet, earlier.name
-                    );
-                    let d = Diagnostic::new(
-                        Code::Overlap,
-                        at.span,
-                        message,
-                        "overlaps",
-                        "give each network a subnet of its own",
-                    )
-                    .and(first.span, format!("network `{}`", earlier.name));
-                    self.push(d);
-                }
-            }
-        }
-    }
-
-    /// An address inside a subnet that a machine can have; without a prefix length, or with the
-    /// subnet's own.
-    pub(super) fn inside(
-        &mut self,
-        at: &At<String>,
-        subnet: IpNet,
-        network: &str,
-    ) -> Option<IpAddr> {
-        let address = match at.value.parse::<IpNet>() {
-            Ok(net) if net.prefix_len() != subnet.prefix_len() => {
-                let message =
-                    format!("address {net} has another prefix length than its subnet {subnet}");
-                let help = format!("write `{}`; the prefix length is the subnet's", net.addr());
-                self.report(
-                    Code::PrefixMismatch,
-                    at.span,
-                    message,
-                    "another prefix length",
-                    help,
-                );
-                return None;
-            }
-            Ok(net) => net.addr(),
-            Err(_) => self.address(at)?,
         };
-        if !subnet.contains(&address) {
-            let message =
-                format!("address {address} is outside {subnet}, the subnet of network `{network}`");
-            let help = format!("take an address from {} to {}", first(subnet), last(subnet));
-            self.report(
-                Code::OutsideSubnet,
-                at.span,
-                message,
-                "outside the subnet",
-                help,
-            );
-            return None;
-        }
-        let edge = match subnet {
-            // RFC 3021: a /31 has no network and broadcast address.
-            IpNet::V4(net) if net.prefix_len() < 31 && address == net.network() => {
-                Some("the network's own address")
-            }
-            IpNet::V4(net) if net.prefix_len() < 31 && address == net.broadcast() => {
-                Some("the broadcast address")
-            }
-            _ => None,
-        };
-        if let Some(edge) = edge {
-            let message = format!("{address} is {edge} of {subnet}");
-            let help = format!("take an address from {} to {}", first(subnet), last(subnet));
+        if let Some(why) = special(net.network()) {
             self.report(
                 Code::UnusableAddress,
                 at.span,
-                message,
-                "no machine can have it",
-                help,
+                format!("no network can have the subnet {net}"),
+                format!("its network address is {why}"),
+                "take a private one, as `192.168.10.0/24`",
             );
             return None;
         }
+        if net.addr() != net.network() {
+            self.report(
+                Code::HostBits,
+                at.span,
+                format!("subnet {net} has host bits set"),
+                format!("an address, not a network of {} bits", net.prefix_len()),
+                format!("write `{}`", net.trunc()),
+            );
+        }
+        // With host bits it is still clear which subnet is meant.
+        Some(At {
+            value: net.trunc(),
+            span: at.span,
+        })
+    }
+
+    /// Two subnets are disjoint or one is in the other, so in the order of their addresses, wider
+    /// ones first, each has to be compared with the last one that contains others only.
+    fn overlaps(&mut self) {
+        let mut subnets: Vec<(IpNet, Span, usize)> = self
+            .networks
+            .iter()
+            .enumerate()
+            .filter_map(|(n, net)| net.subnet.as_ref().map(|s| (s.value, s.span, n)))
+            .collect();
+        subnets.sort_by_key(|(net, span, _)| (net.network(), net.prefix_len(), *span));
+        let mut widest: Option<(IpNet, Span, usize)> = None;
+        for this in subnets {
+            match widest {
+                Some(other) if other.0.contains(&this.0.network()) => {
+                    let (first, second) = if other.1 < this.1 {
+                        (other, this)
+                    } else {
+                        (this, other)
+                    };
+                    let name = |n: usize| quote(&self.raw.networks[n].name.value);
+                    let d = Diagnostic::new(
+                        Code::Overlap,
+                        second.1,
+                        format!(
+                            "subnet {} of network {} overlaps {} of {}",
+                            second.0,
+                            name(second.2),
+                            first.0,
+                            name(first.2)
+                        ),
+                        "overlaps",
+                        "give each network a subnet of its own",
+                    )
+                    .and(first.1, "with this one");
+                    self.diagnostics.push(d);
+                }
+                _ => widest = Some(this),
+            }
+        }
+    }
+
+    /// An address on a network: right in itself, of the subnet, and none of its edges. What is
+    /// only in the wrong place is still returned: it is clear which address is meant.
+    pub(super) fn placed(&mut self, at: &At<String>, network: Option<usize>) -> Option<At<IpAddr>> {
+        let subnet = network.and_then(|n| self.networks[n].subnet.clone().map(|s| (s, n)));
+        let (address, prefix) = match at.value.parse::<IpNet>() {
+            Ok(net) => (net.addr(), Some(net.prefix_len())),
+            Err(_) => (self.address(at)?, None),
+        };
+        let address = At {
+            value: address,
+            span: at.span,
+        };
+        if !self.usable(&address) {
+            return None;
+        }
+        let Some((subnet, n)) = subnet else {
+            return Some(address);
+        };
+        let network = quote(&self.raw.networks[n].name.value);
+        let net = subnet.value;
+        let a = address.value;
+        let report = if !net.contains(&a) {
+            Some(Diagnostic::new(
+                Code::OutsideSubnet,
+                at.span,
+                format!("address {a} is outside network {network}"),
+                format!("not in {net}"),
+                pick_from(net),
+            ))
+        } else if let Some(prefix) = prefix.filter(|p| *p != net.prefix_len()) {
+            Some(Diagnostic::new(
+                Code::PrefixMismatch,
+                at.span,
+                format!("prefix length {prefix} is not that of network {network}"),
+                format!("the subnet has {} bits", net.prefix_len()),
+                format!("write `{a}`: the prefix length is the subnet's"),
+            ))
+        } else {
+            edge(a, net).map(|what| {
+                Diagnostic::new(
+                    Code::UnusableAddress,
+                    at.span,
+                    format!("address {a} is the {what} of network {network}"),
+                    format!("{what} of {net}"),
+                    pick_from(net),
+                )
+            })
+        };
+        self.diagnostics
+            .extend(report.map(|d| d.and(subnet.span, "the subnet")));
         Some(address)
     }
-}
 
-fn first(subnet: IpNet) -> IpAddr {
-    subnet.hosts().next().unwrap_or(subnet.addr())
-}
+    /// The hosts' addresses as claims, for the search for duplicates.
+    pub(super) fn host_claims(&self) -> impl Iterator<Item = (At<IpAddr>, Owner)> {
+        self.networks
+            .iter()
+            .filter_map(|n| n.host.get().map(|h| (h.clone(), Owner::Host)))
+    }
 
-fn last(subnet: IpNet) -> IpAddr {
-    match subnet {
-        IpNet::V4(net) if net.prefix_len() < 31 => {
-            IpAddr::V4((u32::from(net.broadcast()) - 1).into())
+    pub(super) fn build_networks(&mut self) -> Option<Vec<Network>> {
+        let lab = self.lab.clone()?;
+        let mut taken = HashSet::new();
+        let mut list = Vec::with_capacity(self.networks.len());
+        for net in &self.networks {
+            let name = net.name.clone()?;
+            let subnet = net.subnet.as_ref()?.value;
+            let host = match &net.host {
+                Field::Absent => None,
+                Field::Bad => return None,
+                Field::Set(at) => Some(HostSide {
+                    ifname: host_ifname(&mut taken, lab.as_str(), name.as_str())?,
+                    address: IpNet::new(at.value, subnet.prefix_len()).ok()?,
+                    // No node has an empty name, so this seed is the host's alone.
+                    mac: unique_mac(&mut self.macs, &[lab.as_str(), "", name.as_str()]),
+                }),
+            };
+            list.push(Network {
+                name,
+                subnet,
+                mtu: net.mtu?,
+                ipv6: net.ipv6?,
+                host,
+            });
         }
-        net => net.broadcast(),
+        Some(list)
     }
 }
 
-/// `<lab>-<network>` where it fits; else cut, with a number that keeps it apart.
-fn host_ifname(lab: &LabName, network: &NetworkName, used: &mut HashSet<String>) -> Option<IfName> {
+/// `<lab>-<network>` if it fits into an interface name, else its first 10 bytes and four digits
+/// that tell it from others that begin alike.
+fn host_ifname(taken: &mut HashSet<String>, lab: &str, network: &str) -> Option<IfName> {
     let whole = format!("{lab}-{network}");
-    let [.., a, b] = Mac::from_seed(&[lab.as_str(), network.as_str()]).octets();
-    let cut = || format!("{:.10}-{a:02x}{b:02x}", whole);
-    let candidates = std::iter::once(whole.clone())
-        .filter(|w| w.len() <= 15)
-        .chain(std::iter::once_with(cut))
-        .chain((0..).map(|n| format!("{:.9}-{n}", whole)));
-    let name = candidates.into_iter().find(|c| used.insert(c.clone()))?;
-    IfName::new(&name).ok()
+    if whole.len() <= 15 && taken.insert(whole.clone()) {
+        return IfName::new(&whole).ok();
+    }
+    // Of 65536 endings one is free: a lab has far fewer networks.
+    for salt in 0..=u16::MAX {
+        let hash = crate::lab::Mac::from_seed(&[lab, network, &salt.to_string()]).octets();
+        let cut = whole.get(..10).unwrap_or(&whole);
+        let name = format!("{cut}-{:02x}{:02x}", hash[4], hash[5]);
+        if taken.insert(name.clone()) {
+            return IfName::new(&name).ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_interface_names_fit_and_differ() {
+        let mut taken = HashSet::new();
+        let mut name = |lab: &str, net: &str| {
+            host_ifname(&mut taken, lab, net)
+                .expect("a name")
+                .as_str()
+                .to_owned()
+        };
+        assert_eq!(name("dsr", "servers"), "dsr-servers");
+        assert_eq!(name("dsr", "serversabcd"), "dsr-serversabcd");
+        let long = name("dsr", "servers-in-the-basement");
+        assert_eq!(long.len(), 15);
+        assert!(long.starts_with("dsr-server-"), "{long}");
+        let longer = name("dsr", "servers-in-the-attic");
+        assert_ne!(long, longer);
+        // The same pair again must not take the same name.
+        assert_ne!(name("dsr", "servers-in-the-attic"), longer);
+    }
+
+    #[test]
+    fn host_interface_names_are_stable() {
+        let name = host_ifname(&mut HashSet::new(), "a-rather-long-lab", "network");
+        assert_eq!(name.expect("a name").as_str(), "a-rather-l-d41e");
+    }
 }

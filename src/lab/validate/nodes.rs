@@ -1,333 +1,412 @@
-//! Nodes: interfaces, addresses, gateways.
+//! Nodes: their interfaces, addresses and gateways.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::networks::Networks;
-use super::{Checker, KnownNode, owner, shared};
-use crate::lab::model::{Interface, Node, Restart};
-use crate::lab::names::{IfName, LabName, Mac, NameError, NodeName};
-use crate::spec::{At, Code, Field, RawInterface, RawNode, did_you_mean, quote};
+use super::{Machine, Owner, Port, Validator, unique_mac};
+use crate::lab::model::{Interface, Node};
+use crate::lab::names::{IfName, NodeName};
+use crate::spec::text::{did_you_mean, quote};
+use crate::spec::{At, Code, Diagnostic, Field, RawInterface, RawNode, Span};
 
-/// Nodes by name and in the file's order.
-pub(super) struct Nodes {
-    pub(super) list: Vec<KnownNode>,
-    index: HashMap<String, usize>,
-}
-
-impl Nodes {
-    pub(super) fn get(&self, name: &str) -> Option<&KnownNode> {
-        self.index.get(name).map(|n| &self.list[*n])
-    }
-
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        let mut names: Vec<_> = self.index.iter().collect();
-        names.sort_by_key(|(_, n)| **n);
-        names.into_iter().map(|(name, _)| name.as_str())
-    }
-}
-
-impl Checker {
-    pub(super) fn nodes(&mut self, lab: &LabName, raw: &[RawNode], networks: &Networks) -> Nodes {
-        let by_name: HashMap<&str, usize> = networks
-            .iter()
-            .enumerate()
-            .map(|(n, (name, _))| (name.as_str(), n))
-            .collect();
-        let mut nodes = Nodes {
-            list: Vec::new(),
-            index: HashMap::new(),
-        };
-        for r in raw {
-            let before = self.found.len();
-            let name = self.name("node", &r.name, NodeName::new);
-            let interfaces = self.interfaces(lab, r, networks, &by_name);
-            let doubtful = r.interfaces.is_bad()
-                || self.found.len() > before
-                || r.interfaces
-                    .get()
-                    .is_some_and(|at| at.value.len() != interfaces.len());
-            let mut node = name.map(|name| Node {
-                name,
-                interfaces,
-                gateway: None,
-                forward: r.forward.get().is_some_and(|at| at.value),
-                image: None,
-                command: None,
-                env: Default::default(),
-                volumes: Vec::new(),
-                cap_add: Vec::new(),
-                sysctls: Default::default(),
-                restart: Restart::OnFailure,
-                ready: None,
-            });
-            if let Some(node) = &mut node {
-                self.process(r, node);
-            }
-            nodes.index.insert(r.name.value.clone(), nodes.list.len());
-            nodes.list.push(KnownNode {
-                span: r.name.span,
-                node,
-                doubtful,
-            });
+impl<'r> Validator<'r> {
+    pub(super) fn read_nodes(&mut self) {
+        let raw = self.raw;
+        for node in &raw.nodes {
+            let machine = self.read_node(node);
+            self.nodes.push(machine);
         }
-        nodes
     }
 
-    fn interfaces(
-        &mut self,
-        lab: &LabName,
-        raw: &RawNode,
-        networks: &Networks,
-        by_name: &HashMap<&str, usize>,
-    ) -> Vec<Interface> {
-        let Some(list) = raw.interfaces.get() else {
-            return Vec::new();
-        };
-        let made: Vec<_> = list
-            .value
-            .iter()
-            .map(|i| self.interface(lab, raw, i, networks, by_name))
-            .collect();
-        made.into_iter().flatten().collect()
+    fn read_node(&mut self, raw: &'r RawNode) -> Machine<'r> {
+        let name = self.name(&raw.name, "node", Code::BadName, "the node", NodeName::new);
+        let mut addresses_unsure = raw.interfaces.is_bad();
+        let mut interfaces = Vec::new();
+        for i in raw.interfaces.get().map_or(&[][..], |list| &list.value) {
+            let port = self.read_interface(raw, i);
+            let aliases = i.aliases.get().map_or(0, |list| list.value.len());
+            addresses_unsure |=
+                port.address.is_none() || i.aliases.is_bad() || port.aliases.len() < aliases;
+            interfaces.push(port);
+        }
+        let networks_unsure =
+            raw.interfaces.is_bad() || interfaces.iter().any(|p| p.network.is_none());
+        Machine {
+            raw,
+            name,
+            interfaces,
+            networks_unsure,
+            addresses_unsure,
+        }
     }
 
-    fn interface(
-        &mut self,
-        lab: &LabName,
-        node: &RawNode,
-        raw: &RawInterface,
-        networks: &Networks,
-        by_name: &HashMap<&str, usize>,
-    ) -> Option<Interface> {
-        let name = self.if_name(&raw.name);
-        let at = raw.network.get()?;
-        let Some(known) = by_name.get(at.value.as_str()).map(|n| &networks[*n].1) else {
-            let names = networks.iter().map(|(name, _)| name.as_str());
-            let help = did_you_mean(
-                &at.value,
-                names,
-                "the lab's networks are",
-                "add `[networks.NAME]` with a `subnet`",
-            );
-            let message = format!("the lab has no network {}", quote(&at.value));
-            self.report(
-                Code::UnknownNetwork,
-                at.span,
-                message,
-                "unknown network",
-                help,
-            );
-            return None;
-        };
-        let network = known.network.as_ref()?;
-        let node_name = node.name.value.as_str();
-        let who = owner(node_name, &raw.name.value);
-        let address = raw.address.get().and_then(|at| {
-            let address = self.inside(at, network.subnet, network.name.as_str())?;
-            self.claim(address, &who, at.span);
-            Some(address)
-        });
+    fn read_interface(&mut self, node: &RawNode, raw: &RawInterface) -> Port {
+        let name = self.name(
+            &raw.name,
+            "interface",
+            Code::BadInterfaceName,
+            "the interface",
+            IfName::new,
+        );
+        let network = raw.network.get().and_then(|at| self.network(at));
+        let address = raw.address.get().and_then(|at| self.placed(at, network));
         let mut aliases = Vec::new();
-        for at in raw
-            .aliases
-            .get()
-            .into_iter()
-            .flat_map(|l| &l.value)
-            .filter_map(Field::get)
-        {
-            if let Some(alias) = self.address(at) {
-                if alias.is_ipv6() && !network.ipv6 {
-                    let message = format!(
-                        "alias {alias} is an IPv6 address, and network `{}` has IPv6 off",
-                        network.name
-                    );
-                    self.report(
-                        Code::Ipv6Off,
-                        at.span,
-                        message,
-                        "IPv6 is off here",
-                        "add `ipv6 = true` to the network",
-                    );
-                    continue;
-                }
-                self.claim(alias, &who, at.span);
+        for alias in raw.aliases.get().map_or(&[][..], |list| &list.value) {
+            let Some(at) = alias.get() else { continue };
+            let Some(value) = self.address(at) else {
+                continue;
+            };
+            let alias = At {
+                value,
+                span: at.span,
+            };
+            if self.usable(&alias) {
+                self.ipv6_is_on(&alias, network);
                 aliases.push(alias);
             }
         }
-        let name = name?;
-        Some(Interface {
-            address: IpNet::new(address?, network.subnet.prefix_len()).ok()?,
-            mac: Mac::from_seed(&[lab.as_str(), node_name, name.as_str()]),
+        let mac = match &self.lab {
+            Some(lab) => {
+                let parts = [lab.as_str(), &node.name.value, &raw.name.value];
+                Some(unique_mac(&mut self.macs, &parts))
+            }
+            None => None,
+        };
+        Port {
             name,
-            network: network.name.clone(),
+            network,
+            address,
             aliases,
-            mtu: network.mtu,
-            ipv6: network.ipv6,
-        })
-    }
-
-    fn if_name(&mut self, at: &At<String>) -> Option<IfName> {
-        match IfName::new(&at.value) {
-            Ok(name) => Some(name),
-            Err(e) => {
-                let help = match e {
-                    NameError::TooLong { .. } => {
-                        "Linux keeps 15 bytes for an interface name; take a shorter one, like `eth1`"
-                    }
-                    _ => "take a name like `eth1`",
-                };
-                let message = format!("interface name {} {e}", quote(&at.value));
-                self.report(
-                    Code::BadInterfaceName,
-                    at.span,
-                    message,
-                    "bad interface name",
-                    help,
-                );
-                None
-            }
+            mac,
         }
     }
 
-    /// Gateways need all nodes to be known.
-    pub(super) fn gateways(&mut self, raw: &[RawNode], nodes: &mut Nodes, networks: &Networks) {
-        for (n, r) in raw.iter().enumerate() {
-            let Some(at) = r.gateway.get() else { continue };
-            let Some(node) = &nodes.list[n].node else {
-                continue;
-            };
-            let gateway = match at.value.parse::<IpAddr>() {
-                Ok(address) => {
-                    self.gateway_address(at, address, node, nodes.list[n].doubtful, nodes, networks)
-                }
-                Err(_) => self.gateway_node(at, node, nodes.list[n].doubtful, nodes),
-            };
-            if let Some(node) = &mut nodes.list[n].node {
-                node.gateway = gateway;
-            }
-        }
-    }
-
-    fn gateway_address(
-        &mut self,
-        at: &At<String>,
-        address: IpAddr,
-        node: &Node,
-        doubtful: bool,
-        nodes: &Nodes,
-        networks: &Networks,
-    ) -> Option<IpAddr> {
-        if node.interfaces.iter().any(|i| i.address.addr() == address) {
-            self.own_gateway(at, node);
-            return None;
-        }
-        if !node.interfaces.iter().any(|i| i.address.contains(&address)) {
-            if !doubtful {
-                let message = format!(
-                    "gateway {address} is in none of node `{}`'s subnets",
-                    node.name
-                );
-                self.report(
-                    Code::GatewayOutside,
-                    at.span,
-                    message,
-                    "out of reach",
-                    "take an address on one of its networks, or the name of a node there",
-                );
-            }
-            return None;
-        }
-        let host = networks
-            .iter()
-            .filter_map(|(_, n)| n.network.as_ref()?.host.as_ref())
-            .any(|h| h.address.addr() == address);
-        let somebody = nodes.list.iter().any(|n| n.doubtful || n.node.is_none())
-            || self.addresses.contains_key(&address);
-        if !host && !somebody {
-            let message = format!("gateway {address} belongs to nobody in the lab");
+    fn network(&mut self, at: &At<String>) -> Option<usize> {
+        let found = self.network_index.get(at.value.as_str()).copied();
+        if found.is_none() {
+            let name = quote(&at.value);
+            let known = self.raw.networks.iter().map(|n| n.name.value.as_str());
+            let none = format!("add a table `[networks.NAME]` for {name}");
+            let help = did_you_mean(&at.value, known, "the lab has the networks", &none);
             self.report(
-                Code::GatewayNobody,
+                Code::UnknownNetwork,
                 at.span,
-                message,
-                "nobody has this address",
-                "packets to other networks will be lost",
-            );
-        }
-        Some(address)
-    }
-
-    fn gateway_node(
-        &mut self,
-        at: &At<String>,
-        node: &Node,
-        doubtful: bool,
-        nodes: &Nodes,
-    ) -> Option<IpAddr> {
-        let Some(known) = nodes.get(&at.value) else {
-            let help = did_you_mean(
-                &at.value,
-                nodes.names().filter(|n| *n != node.name.as_str()),
-                "the lab's nodes are",
-                "write the name of a node or an address",
-            );
-            let message = format!(
-                "gateway {} is neither a node of the lab nor an address",
-                quote(&at.value)
-            );
-            self.report(Code::GatewayUnknown, at.span, message, "unknown node", help);
-            return None;
-        };
-        let gateway = known.node.as_ref()?;
-        if gateway.name == node.name {
-            self.own_gateway(at, node);
-            return None;
-        }
-        let Some((_, there)) = shared(node, gateway) else {
-            if !doubtful && !known.doubtful {
-                let message = format!(
-                    "node `{}` and its gateway `{}` are on no shared network",
-                    node.name, gateway.name
-                );
-                let d = crate::spec::Diagnostic::new(
-                    Code::GatewayNotShared,
-                    at.span,
-                    message,
-                    "on no shared network",
-                    "put both on one network, or take another gateway",
-                )
-                .and(known.span, "the gateway");
-                self.push(d);
-            }
-            return None;
-        };
-        if !gateway.forward {
-            let message = format!("gateway `{}` does not forward packets", gateway.name);
-            let help = format!(
-                "add `forward = true` to `[nodes.{}]`, unless the lab is to show that",
-                gateway.name
-            );
-            self.report(
-                Code::GatewayNoForward,
-                at.span,
-                message,
-                "packets end there",
+                format!("unknown network {name}"),
+                "no such network",
                 help,
             );
         }
-        Some(there.address.addr())
+        found
     }
 
-    fn own_gateway(&mut self, at: &At<String>, node: &Node) {
-        let message = format!("node `{}` is its own gateway", node.name);
+    fn ipv6_is_on(&mut self, alias: &At<IpAddr>, network: Option<usize>) {
+        let Some(n) = network else { return };
+        if alias.value.is_ipv6() && self.networks[n].ipv6 == Some(false) {
+            let name = &self.raw.networks[n].name;
+            let d = Diagnostic::new(
+                Code::Ipv6Off,
+                alias.span,
+                format!("alias {} is on a network without IPv6", alias.value),
+                "IPv6 is off here",
+                format!("add `ipv6 = true` to network {}", quote(&name.value)),
+            )
+            .and(name.span, "the network");
+            self.diagnostics.push(d);
+        }
+    }
+
+    /// Finds out whose each address is, and that each is one machine's only.
+    pub(super) fn claim_addresses(&mut self) {
+        let mut claims: Vec<(At<IpAddr>, Owner)> = self.host_claims().collect();
+        for (n, node) in self.nodes.iter().enumerate() {
+            for port in &node.interfaces {
+                let all = port.address.iter().chain(&port.aliases);
+                claims.extend(all.map(|a| (a.clone(), Owner::Node(n))));
+            }
+        }
+        claims.sort_by_key(|(at, _)| at.span);
+        for (at, owner) in claims {
+            match self.owners.entry(at.value) {
+                std::collections::hash_map::Entry::Vacant(e) => {
+                    e.insert((owner, at.span));
+                }
+                std::collections::hash_map::Entry::Occupied(e) => {
+                    let (first, span) = *e.get();
+                    let whose = self.owner_name(first);
+                    let d = Diagnostic::new(
+                        Code::DuplicateAddress,
+                        at.span,
+                        format!("address {} is given twice", at.value),
+                        format!("taken by {whose}"),
+                        "each address of a lab is one interface's only; take another one",
+                    )
+                    .and(span, "first given here");
+                    self.diagnostics.push(d);
+                }
+            }
+        }
+    }
+
+    pub(super) fn owner_name(&self, owner: Owner) -> String {
+        match owner {
+            Owner::Host => "the host".to_owned(),
+            Owner::Node(n) => quote(&self.nodes[n].raw.name.value),
+        }
+    }
+
+    /// The networks that a node is on, as a list for messages.
+    fn places(&self, node: usize) -> String {
+        let mut seen = HashSet::new();
+        let names: Vec<String> = self.nodes[node]
+            .interfaces
+            .iter()
+            .filter_map(|p| p.network)
+            .filter(|n| seen.insert(*n))
+            .map(|n| quote(&self.raw.networks[n].name.value))
+            .collect();
+        let name = quote(&self.nodes[node].raw.name.value);
+        if names.is_empty() {
+            format!("{name} is on no network")
+        } else {
+            format!("{name} is on {}", names.join(", "))
+        }
+    }
+
+    /// The first pair of interfaces of two nodes on one network, in the order of the first node's
+    /// interfaces, of which `take` approves.
+    pub(super) fn shared(
+        &self,
+        a: usize,
+        b: usize,
+        take: impl Fn(&Self, &Port) -> bool,
+    ) -> Option<(&Port, &Port)> {
+        self.nodes[a].interfaces.iter().find_map(|p| {
+            let network = p.network?;
+            self.nodes[b]
+                .interfaces
+                .iter()
+                .find(|q| q.network == Some(network) && take(self, q))
+                .map(|q| (p, q))
+        })
+    }
+
+    /// The next hop of the default route: `Some(None)` without one, `None` if it is unknown.
+    #[expect(
+        clippy::option_option,
+        reason = "no gateway and no valid gateway are two things"
+    )]
+    fn gateway(&mut self, node: usize) -> Option<Option<IpAddr>> {
+        let raw = self.nodes[node].raw;
+        match &raw.gateway {
+            Field::Absent => Some(None),
+            Field::Bad => None,
+            Field::Set(at) => {
+                let address = if let Ok(address) = at.value.parse::<IpAddr>() {
+                    self.literal_gateway(
+                        node,
+                        &At {
+                            value: address,
+                            span: at.span,
+                        },
+                    )
+                } else if let Some(&gateway) = self.node_index.get(at.value.as_str()) {
+                    self.named_gateway(node, gateway, at)
+                } else {
+                    self.unknown_gateway(at);
+                    None
+                };
+                address.map(Some)
+            }
+        }
+    }
+
+    fn unknown_gateway(&mut self, at: &At<String>) {
+        if at.value.contains(['.', ':', '/']) {
+            self.bad_address(at);
+            return;
+        }
+        let known = self.raw.nodes.iter().map(|n| n.name.value.as_str());
+        let help = did_you_mean(&at.value, known, "the lab has the nodes", "");
+        self.report(
+            Code::GatewayUnknown,
+            at.span,
+            format!("gateway {} is no node of the lab", quote(&at.value)),
+            "no such node",
+            help,
+        );
+    }
+
+    fn gateway_is_self(&mut self, node: usize, span: Span) {
         self.report(
             Code::GatewaySelf,
-            at.span,
-            message,
+            span,
+            format!(
+                "node {} is its own gateway",
+                quote(&self.nodes[node].raw.name.value)
+            ),
             "this is the node itself",
-            "take the router of its network",
+            "name the next hop, or remove `gateway`",
         );
+    }
+
+    fn named_gateway(&mut self, node: usize, gateway: usize, at: &At<String>) -> Option<IpAddr> {
+        if node == gateway {
+            self.gateway_is_self(node, at.span);
+            return None;
+        }
+        self.forwards(gateway, at.span);
+        if let Some((_, port)) = self.shared(node, gateway, |_, _| true) {
+            return port.address.as_ref().map(|a| a.value);
+        }
+        let unsure = self.nodes[node].networks_unsure || self.nodes[gateway].networks_unsure;
+        if !unsure {
+            let d = Diagnostic::new(
+                Code::GatewayNotShared,
+                at.span,
+                format!(
+                    "gateway {} of node {} is on no shared network",
+                    quote(&at.value),
+                    quote(&self.nodes[node].raw.name.value)
+                ),
+                self.places(gateway),
+                "a gateway must be one hop away: put both on one network, or name another node",
+            )
+            .and(self.nodes[node].raw.name.span, self.places(node));
+            self.diagnostics.push(d);
+        }
+        None
+    }
+
+    fn literal_gateway(&mut self, node: usize, at: &At<IpAddr>) -> Option<IpAddr> {
+        let machine = &self.nodes[node];
+        let subnets: Vec<Option<IpNet>> = machine
+            .interfaces
+            .iter()
+            .map(|p| Some(self.networks[p.network?].subnet.as_ref()?.value))
+            .collect();
+        if !subnets.iter().flatten().any(|net| net.contains(&at.value)) {
+            let unsure = machine.networks_unsure || subnets.contains(&None);
+            if !unsure {
+                let list: Vec<String> =
+                    subnets.iter().flatten().map(|n| format!("`{n}`")).collect();
+                let help = if list.is_empty() {
+                    "give the node an interface, or remove `gateway`".to_owned()
+                } else {
+                    format!("take an address of {}", list.join(" or "))
+                };
+                self.report(
+                    Code::GatewayOutside,
+                    at.span,
+                    format!(
+                        "gateway {} is in no subnet of node {}",
+                        at.value,
+                        quote(&self.nodes[node].raw.name.value)
+                    ),
+                    "cannot be reached in one hop",
+                    help,
+                );
+            }
+            return None;
+        }
+        match self.owners.get(&at.value).map(|(owner, _)| *owner) {
+            Some(Owner::Node(n)) if n == node => {
+                self.gateway_is_self(node, at.span);
+                return None;
+            }
+            Some(Owner::Node(n)) => self.forwards(n, at.span),
+            Some(Owner::Host) => {}
+            None if self.nodes.iter().any(|n| n.addresses_unsure) => {}
+            None => self.report(
+                Code::GatewayNobody,
+                at.span,
+                format!("gateway {} belongs to nobody", at.value),
+                "no node has this address",
+                "give it to a node with `forward = true`, or name that node here",
+            ),
+        }
+        Some(at.value)
+    }
+
+    /// Warns, once a gateway, if a node that others use as their gateway does not forward.
+    fn forwards(&mut self, gateway: usize, span: Span) {
+        let raw = self.nodes[gateway].raw;
+        let off = match &raw.forward {
+            Field::Absent => true,
+            Field::Bad => false,
+            Field::Set(at) => !at.value,
+        };
+        if off && self.dead_ends.insert(gateway) {
+            let name = quote(&raw.name.value);
+            let place = raw.forward.get().map_or(raw.name.span, |at| at.span);
+            let d = Diagnostic::new(
+                Code::GatewayNoForward,
+                span,
+                format!("gateway {name} does not forward"),
+                "packets end here",
+                format!("add `forward = true` to node {name}, unless the lab is broken on purpose"),
+            )
+            .and(place, "does not forward");
+            self.diagnostics.push(d);
+        }
+    }
+
+    pub(super) fn build_nodes(&mut self) -> Option<Vec<Node>> {
+        let mut all = Some(Vec::with_capacity(self.nodes.len()));
+        for n in 0..self.nodes.len() {
+            let node = self.build_node(n);
+            all = all.zip(node).map(|(mut list, node)| {
+                list.push(node);
+                list
+            });
+        }
+        all
+    }
+
+    fn build_node(&mut self, n: usize) -> Option<Node> {
+        let raw = self.nodes[n].raw;
+        // All are asked before one is given up: each may have something to report.
+        let gateway = self.gateway(n);
+        let process = self.process(n);
+        let interfaces: Option<Vec<Interface>> = self.nodes[n]
+            .interfaces
+            .iter()
+            .map(|p| self.build_interface(p))
+            .collect();
+        let forward = match &raw.forward {
+            Field::Absent => false,
+            Field::Bad => return None,
+            Field::Set(at) => at.value,
+        };
+        let process = process?;
+        Some(Node {
+            name: self.nodes[n].name.clone()?,
+            interfaces: interfaces?,
+            gateway: gateway?,
+            forward,
+            image: process.image,
+            command: process.command,
+            env: process.env,
+            volumes: process.volumes,
+            cap_add: process.cap_add,
+            sysctls: process.sysctls,
+            restart: process.restart,
+            ready: process.ready,
+        })
+    }
+
+    fn build_interface(&self, port: &Port) -> Option<Interface> {
+        let net = &self.networks[port.network?];
+        let subnet = net.subnet.as_ref()?.value;
+        Some(Interface {
+            name: port.name.clone()?,
+            network: net.name.clone()?,
+            address: IpNet::new(port.address.as_ref()?.value, subnet.prefix_len()).ok()?,
+            aliases: port.aliases.iter().map(|a| a.value).collect(),
+            mac: port.mac?,
+            mtu: net.mtu?,
+            ipv6: net.ipv6?,
+        })
     }
 }

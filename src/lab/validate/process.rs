@@ -1,328 +1,449 @@
 //! What runs in a node: image, command, environment, volumes, capabilities, sysctls, readiness.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use super::Checker;
-use crate::lab::model::{Node, Ready, ReadyKind, Restart, Volume};
-use crate::spec::{At, Code, Field, RawNode, RawReady, RawVolume, quote};
+use super::{Validator, values};
+use crate::lab::model::{Ready, ReadyKind, Restart, Volume};
+use crate::spec::text::{did_you_mean, nearest, quote};
+use crate::spec::{At, Code, Diagnostic, Field, RawNode, RawReady, RawVolume, Span, keys};
 
-impl Checker {
-    pub(super) fn process(&mut self, raw: &RawNode, node: &mut Node) {
-        if let Some(at) = raw.image.get() {
-            if at.value.trim().is_empty() {
-                let help = "name a folder of images/, or an OCI image layout like `./layout`";
-                self.report(
-                    Code::BadProgram,
-                    at.span,
-                    "the image's name is empty",
-                    "empty",
-                    help,
-                );
-            }
-            node.image = Some(at.value.clone());
-        }
-        if let Some(at) = raw.command.get() {
-            let words: Vec<String> = at
-                .value
-                .iter()
-                .filter_map(|f| f.get().map(|w| w.value.clone()))
-                .collect();
-            let program = at.value.first().and_then(Field::get);
-            if at.value.is_empty() || program.is_some_and(|p| p.value.is_empty()) {
-                let help = "write the program and its arguments, like `[\"sleep\", \"60\"]`, or remove the key";
-                self.report(
-                    Code::BadProgram,
-                    at.span,
-                    "the command is empty",
-                    "no program",
-                    help,
-                );
-            }
-            node.command = Some(words);
-        }
-        for (name, value) in &raw.env {
-            if name.value.is_empty() || name.value.contains(['=', '\0']) {
-                let message = format!(
-                    "{} cannot be the name of an environment variable",
-                    quote(&name.value)
-                );
-                self.report(
-                    Code::BadEnv,
-                    name.span,
-                    message,
-                    "bad name",
-                    "a name is not empty and has no `=` in it",
-                );
-            } else if let Some(value) = value.get() {
-                node.env.insert(name.value.clone(), value.value.clone());
-            }
-        }
-        for volume in &raw.volumes {
-            node.volumes.extend(self.volume(volume));
-        }
-        for at in raw.cap_add.iter().filter_map(Field::get) {
-            node.cap_add.extend(self.capability(at));
-        }
-        for (key, value) in &raw.sysctls {
-            if !key.value.starts_with("net.")
-                || key.value.contains("..")
-                || key.value.contains(char::is_whitespace)
-            {
-                let message = format!(
-                    "sysctl {} is not one of a network namespace",
-                    quote(&key.value)
-                );
-                self.report(
-                    Code::BadSysctl,
-                    key.span,
-                    message,
-                    "not `net.*`",
-                    "only `net.*` belongs to a node; everything else is the host's",
-                );
-            } else if let Some(value) = value.get() {
-                node.sysctls.insert(key.value.clone(), value.value.clone());
-            }
-        }
-        let words = [
-            ("no", Restart::No),
-            ("on-failure", Restart::OnFailure),
-            ("always", Restart::Always),
-        ];
-        if let Some(restart) = self.word(&raw.restart, "restart", &words, Restart::OnFailure) {
-            node.restart = restart;
-        }
-        if let Some(at) = raw.ready.get() {
-            if !node.has_process() && raw.image.is_absent() && raw.command.is_absent() {
-                let message = format!(
-                    "node `{}` has a readiness probe and nothing that could answer it",
-                    node.name
-                );
-                self.report(
-                    Code::ReadyNoProcess,
-                    at.span,
-                    message,
-                    "no process to wait for",
-                    "add an `image` or a `command`, or remove `ready`",
-                );
-            }
-            node.ready = self.ready(at, node);
-        }
-    }
+/// The part of a node that is about its processes.
+pub(super) struct Process {
+    pub(super) image: Option<String>,
+    pub(super) command: Option<Vec<String>>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) volumes: Vec<Volume>,
+    pub(super) cap_add: Vec<String>,
+    pub(super) sysctls: BTreeMap<String, String>,
+    pub(super) restart: Restart,
+    pub(super) ready: Option<Ready>,
+}
 
-    fn volume(&mut self, raw: &RawVolume) -> Option<Volume> {
-        let (source, target, read_only) = match raw {
-            RawVolume::Short(at) => {
-                let mut parts = at.value.split(':');
-                let (source, target, mode) = (parts.next(), parts.next(), parts.next());
-                let read_only = match mode {
-                    None | Some("rw") => Some(false),
-                    Some("ro") => Some(true),
-                    Some(_) => None,
-                };
-                match (source, target, read_only, parts.next()) {
-                    (Some(source), Some(target), Some(read_only), None) => {
-                        let part = |s: &str| At {
-                            value: s.to_owned(),
-                            span: at.span,
-                        };
-                        (part(source), part(target), read_only)
-                    }
-                    _ => {
-                        let message = format!("{} is not a volume", quote(&at.value));
-                        self.report(
-                            Code::BadVolume,
-                            at.span,
-                            message,
-                            "not a volume",
-                            "write `host-path:path-inside`, with `:ro` behind it for read-only",
-                        );
-                        return None;
-                    }
-                }
-            }
-            RawVolume::Long {
-                source,
-                target,
-                read_only,
-            } => (
-                source.get()?.clone(),
-                target.get()?.clone(),
-                read_only.get().is_some_and(|at| at.value),
-            ),
+impl Validator<'_> {
+    pub(super) fn process(&mut self, n: usize) -> Option<Process> {
+        let raw = self.nodes[n].raw;
+        let image = raw.image.get().and_then(|at| self.image(at));
+        let command = raw.command.get().and_then(|at| self.command(at));
+        let env = self.env(&raw.env);
+        let volumes = self.volumes(&raw.volumes);
+        let cap_add = raw
+            .cap_add
+            .iter()
+            .filter_map(|c| self.capability(c.get()?))
+            .collect();
+        let sysctls = self.sysctls(&raw.sysctls);
+        let restart = self.word(
+            "restart",
+            &raw.restart,
+            Restart::OnFailure,
+            keys::RESTARTS,
+            restart,
+        );
+        let ready = match &raw.ready {
+            Field::Absent => Some(None),
+            Field::Bad => None,
+            Field::Set(at) => self.ready(n, at).map(Some),
         };
-        if source.value.is_empty() {
-            self.report(
-                Code::BadVolume,
-                source.span,
-                "the volume's host path is empty",
-                "empty",
-                "name a file or folder on the host",
-            );
-            return None;
-        }
-        let clean = PathBuf::from(&target.value);
-        if !clean.is_absolute()
-            || clean
-                .components()
-                .any(|c| matches!(c, std::path::Component::ParentDir))
-            || clean.parent().is_none()
-        {
-            let message = format!("{} is not a place for a volume", quote(&target.value));
-            self.report(
-                Code::BadVolume,
-                target.span,
-                message,
-                "bad path inside",
-                "write an absolute path below `/`, without `..`",
-            );
-            return None;
-        }
-        Some(Volume {
-            source: source.value.into(),
-            target: clean,
-            read_only,
+        Some(Process {
+            image,
+            command,
+            env,
+            volumes,
+            cap_add,
+            sysctls,
+            restart: restart?,
+            ready: ready?,
         })
     }
 
-    fn capability(&mut self, at: &At<String>) -> Option<String> {
-        let upper = at.value.to_ascii_uppercase();
-        let name = if upper.starts_with("CAP_") {
-            upper
+    fn image(&mut self, at: &At<String>) -> Option<String> {
+        let what = if at.value.is_empty() {
+            "the image reference is empty"
+        } else if at
+            .value
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control())
+        {
+            "the image reference has white space or control characters"
         } else {
-            format!("CAP_{upper}")
+            return Some(at.value.clone());
         };
-        if name.parse::<caps::Capability>().is_ok() {
-            return Some(name);
-        }
-        let message = format!("unknown capability {}", quote(&at.value));
         self.report(
-            Code::BadCapability,
+            Code::BadProgram,
             at.span,
-            message,
-            "unknown",
-            "see capabilities(7); for example `CAP_NET_ADMIN`",
+            what,
+            "not an image",
+            "name a folder of images/, a registry reference, an OCI layout or an archive",
         );
         None
     }
 
-    fn ready(&mut self, at: &At<RawReady>, node: &Node) -> Option<Ready> {
-        let raw = &at.value;
-        let timeout = match raw.timeout.get() {
-            None => Duration::from_secs(60),
-            Some(at) => self.duration(at)?,
-        };
-        let kind = match (&raw.http, &raw.tcp) {
-            (Field::Set(url), Field::Absent) => self.http(url, node)?,
-            (Field::Absent, Field::Set(port)) => ReadyKind::Tcp(self.port(port)?),
-            (Field::Absent, Field::Absent) => {
-                let help = "write `{ http = \"http://localhost:8080/\" }` or `{ tcp = 8080 }`";
-                self.report(
-                    Code::BadReady,
-                    at.span,
-                    "the readiness probe asks nothing",
-                    "no `http` and no `tcp`",
-                    help,
-                );
-                return None;
-            }
-            (Field::Set(_), Field::Set(_)) => {
-                self.report(
-                    Code::BadReady,
-                    at.span,
-                    "the readiness probe has both `http` and `tcp`",
-                    "two probes",
-                    "keep one of them",
-                );
-                return None;
-            }
-            _ => return None,
-        };
-        Some(Ready { kind, timeout })
-    }
-
-    fn http(&mut self, at: &At<String>, node: &Node) -> Option<ReadyKind> {
-        let made = (|| {
-            let rest = at.value.strip_prefix("http://")?;
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let (host, port) = match authority.rsplit_once(':') {
-                Some((host, port)) => (host, port.parse().ok().filter(|p| *p > 0)?),
-                None => (authority, 80),
-            };
-            let own = node
-                .interfaces
-                .iter()
-                .any(|i| i.address.addr().to_string() == host);
-            let plain = !at
-                .value
-                .contains(|c: char| c.is_whitespace() || c.is_control());
-            let path = if path.is_empty() { "/" } else { path };
-            (plain && (own || host == "localhost" || host == "127.0.0.1")).then(|| {
-                ReadyKind::Http {
-                    host: host.to_owned(),
-                    port,
-                    path: path.to_owned(),
+    fn command(&mut self, at: &At<Vec<Field<String>>>) -> Option<Vec<String>> {
+        let program = at.value.first().map(Field::get);
+        let words: Option<Vec<&At<String>>> = at.value.iter().map(Field::get).collect();
+        let (span, what) = match program {
+            None => (at.span, "the command is empty"),
+            Some(Some(p)) if p.value.is_empty() => (p.span, "the command's program is empty"),
+            _ => {
+                let words = words?;
+                match words.iter().find(|w| w.value.contains('\0')) {
+                    Some(w) => (w.span, "the command has a zero byte in it"),
+                    None => return Some(words.iter().map(|w| w.value.clone()).collect()),
                 }
-            })
-        })();
-        if made.is_none() {
-            let message = format!(
-                "{} is not a URL that a readiness probe can ask",
-                quote(&at.value)
-            );
-            self.report(Code::BadReady, at.span, message, "bad URL", "write `http://localhost:PORT/PATH`, or an address of the node instead of `localhost`");
-        }
-        made
-    }
-
-    fn duration(&mut self, at: &At<String>) -> Option<Duration> {
-        let split = at
-            .value
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(at.value.len());
-        let (number, unit) = at.value.split_at(split);
-        let unit = match unit {
-            "ms" => Some(1),
-            "s" => Some(1000),
-            "m" => Some(60_000),
-            _ => None,
+            }
         };
-        let millis = number
-            .parse::<u64>()
-            .ok()
-            .zip(unit)
-            .and_then(|(n, u)| n.checked_mul(u));
-        match millis {
-            Some(ms @ 1..=86_400_000) => Some(Duration::from_millis(ms)),
-            _ => {
-                let message = format!("{} is not a duration", quote(&at.value));
-                self.report(
-                    Code::BadDuration,
-                    at.span,
-                    message,
-                    "not a duration",
-                    "write a number and `ms`, `s` or `m`, like `60s`; a day at most",
-                );
-                None
-            }
-        }
+        self.report(
+            Code::BadProgram,
+            span,
+            what,
+            "nothing that could be run",
+            "write the program and its arguments, as `[\"python3\", \"-m\", \"http.server\"]`",
+        );
+        None
     }
 
-    /// A port from 1 to 65535.
-    pub(super) fn port(&mut self, at: &At<i64>) -> Option<u16> {
-        match u16::try_from(at.value) {
-            Ok(port @ 1..) => Some(port),
-            _ => {
-                let message = format!("port {} is out of range", at.value);
+    fn env(&mut self, list: &[(At<String>, Field<String>)]) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        for (name, value) in list {
+            let Some(value) = value.get() else { continue };
+            let bad_name =
+                name.value.is_empty() || name.value.chars().any(|c| c == '=' || c.is_control());
+            if bad_name {
                 self.report(
-                    Code::BadPort,
+                    Code::BadEnv,
+                    name.span,
+                    format!("{} cannot name an environment variable", quote(&name.value)),
+                    "empty, or with `=` or a control character",
+                    "write it like `NAME = \"value\"`",
+                );
+            } else if value.value.contains('\0') {
+                self.report(
+                    Code::BadEnv,
+                    value.span,
+                    format!(
+                        "environment variable {} has a zero byte",
+                        quote(&name.value)
+                    ),
+                    "a zero byte ends the value",
+                    "remove `\\u0000`",
+                );
+            } else {
+                env.insert(name.value.clone(), value.value.clone());
+            }
+        }
+        env
+    }
+
+    fn volumes(&mut self, list: &[RawVolume]) -> Vec<Volume> {
+        let mut volumes = Vec::new();
+        let mut targets: HashMap<PathBuf, Span> = HashMap::new();
+        for raw in list {
+            let (source, target, read_only) = match raw {
+                RawVolume::Short(at) => {
+                    let Some(parts) = short_volume(at) else {
+                        self.bad_volume(
+                            at,
+                            "is not `host:inside` or `host:inside:ro`",
+                            "write it like `\"./site:/srv/site:ro\"`, or as a table with \
+                             `source`, `target` and `read_only`",
+                        );
+                        continue;
+                    };
+                    parts
+                }
+                RawVolume::Long {
+                    source,
+                    target,
+                    read_only,
+                } => {
+                    let read_only = read_only.get().is_some_and(|at| at.value);
+                    let (Some(source), Some(target)) = (source.get(), target.get()) else {
+                        continue;
+                    };
+                    (source.clone(), target.clone(), read_only)
+                }
+            };
+            if !self.source(&source) || !self.target(&target) {
+                continue;
+            }
+            let path: PathBuf = Path::new(&target.value).components().collect();
+            if let Some(first) = targets.insert(path.clone(), target.span) {
+                let d = Diagnostic::new(
+                    Code::BadVolume,
+                    target.span,
+                    format!("two volumes at {}", quote(&target.value)),
+                    "would hide the first",
+                    "give each volume a place of its own inside the node",
+                )
+                .and(first, "first volume");
+                self.diagnostics.push(d);
+            }
+            volumes.push(Volume {
+                source: source.value.into(),
+                target: path,
+                read_only,
+            });
+        }
+        volumes
+    }
+
+    fn bad_volume(&mut self, at: &At<String>, why: &str, help: &str) {
+        let message = format!("volume {} {why}", quote(&at.value));
+        self.report(Code::BadVolume, at.span, message, "bad volume", help);
+    }
+
+    fn source(&mut self, at: &At<String>) -> bool {
+        if at.value.is_empty() || at.value.contains('\0') {
+            self.bad_volume(
+                at,
+                "has no path on the host",
+                "name a folder or file of the host",
+            );
+        } else if at.value.starts_with('~') {
+            self.bad_volume(
+                at,
+                "begins with `~`, which only shells know",
+                "write the path in full, or from the lab file's folder on",
+            );
+        } else {
+            return true;
+        }
+        false
+    }
+
+    fn target(&mut self, at: &At<String>) -> bool {
+        let path = Path::new(&at.value);
+        let climbs = path.components().any(|c| matches!(c, Component::ParentDir));
+        if !path.is_absolute() || climbs || at.value.contains('\0') {
+            self.bad_volume(
+                at,
+                "has no absolute path inside the node",
+                "begin it with `/` and leave `..` out",
+            );
+        } else if path.parent().is_none() {
+            self.bad_volume(at, "would hide the whole root", "choose a folder below `/`");
+        } else {
+            return true;
+        }
+        false
+    }
+
+    fn capability(&mut self, at: &At<String>) -> Option<String> {
+        let full = if at.value.starts_with("CAP_") {
+            at.value.clone()
+        } else {
+            format!("CAP_{}", at.value)
+        };
+        if caps::Capability::from_str(&full).is_ok() {
+            return Some(full);
+        }
+        let mut known: Vec<String> = caps::all().iter().map(ToString::to_string).collect();
+        known.sort();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let upper = full.to_uppercase().replace("CAP_CAP_", "CAP_");
+        let near = nearest(&upper, &known);
+        let help = if near.is_empty() {
+            "capabilities(7) lists them; write one like `CAP_SYS_PTRACE`".to_owned()
+        } else {
+            format!("did you mean {}?", crate::spec::text::any_of(&near))
+        };
+        self.report(
+            Code::BadCapability,
+            at.span,
+            format!("unknown capability {}", quote(&at.value)),
+            "no such capability",
+            help,
+        );
+        None
+    }
+
+    fn sysctls(&mut self, list: &[(At<String>, Field<String>)]) -> BTreeMap<String, String> {
+        let mut sysctls = BTreeMap::new();
+        for (name, value) in list {
+            let Some(value) = value.get() else { continue };
+            let parts: Vec<&str> = name.value.split('.').collect();
+            let well_formed = parts.len() > 1
+                && parts.iter().all(|p| {
+                    !p.is_empty()
+                        && p.chars()
+                            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
+                });
+            let (why, help) = if !well_formed {
+                (
+                    "is not a sysctl",
+                    "write it with dots, as `\"net.ipv4.tcp_syncookies\"`",
+                )
+            } else if parts[0] != "net" {
+                (
+                    "is the whole host's, not a node's",
+                    "only `net.*` belongs to a network namespace; remove it",
+                )
+            } else {
+                if value.value.is_empty() || value.value.chars().any(char::is_control) {
+                    self.report(
+                        Code::BadSysctl,
+                        value.span,
+                        format!("sysctl {} has no usable value", quote(&name.value)),
+                        "empty, or with a control character",
+                        "write the value as sysctl(8) prints it",
+                    );
+                } else {
+                    sysctls.insert(name.value.clone(), value.value.clone());
+                }
+                continue;
+            };
+            let message = format!("{} {why}", quote(&name.value));
+            self.report(Code::BadSysctl, name.span, message, "bad sysctl", help);
+        }
+        sysctls
+    }
+
+    fn ready(&mut self, n: usize, at: &At<RawReady>) -> Option<Ready> {
+        let node = self.nodes[n].raw;
+        if node.image.is_absent() && node.command.is_absent() {
+            self.report(
+                Code::ReadyNoProcess,
+                at.span,
+                format!(
+                    "node {} has nothing that could become ready",
+                    quote(&node.name.value)
+                ),
+                "waits for ever",
+                "give the node an `image` or a `command`, or remove `ready`",
+            );
+        }
+        let timeout = match &at.value.timeout {
+            Field::Absent => Some(Duration::from_mins(1)),
+            Field::Bad => None,
+            Field::Set(t) => self.duration(t),
+        };
+        let kind = match (&at.value.http, &at.value.tcp) {
+            (Field::Set(url), Field::Absent) => self.http(n, node, url),
+            (Field::Absent, Field::Set(port)) => self.port(port).map(ReadyKind::Tcp),
+            (Field::Bad, _) | (_, Field::Bad) => None,
+            (http, _) => {
+                let message = if http.is_absent() {
+                    "`ready` has neither `http` nor `tcp`"
+                } else {
+                    "`ready` has both `http` and `tcp`"
+                };
+                self.report(
+                    Code::BadReady,
                     at.span,
                     message,
-                    "out of range",
-                    "a port is a number from 1 to 65535",
+                    "one probe is needed",
+                    "write `{ http = \"http://localhost:8080/\" }` or `{ tcp = 8080 }`",
                 );
                 None
             }
+        };
+        Some(Ready {
+            kind: kind?,
+            timeout: timeout?,
+        })
+    }
+
+    fn http(&mut self, n: usize, node: &RawNode, at: &At<String>) -> Option<ReadyKind> {
+        let url = match values::url(&at.value) {
+            Ok(url) => url,
+            Err(why) => {
+                self.report(
+                    Code::BadReady,
+                    at.span,
+                    format!("probe URL {} {why}", quote(&at.value)),
+                    "bad URL",
+                    "write it like `http://localhost:8080/path`",
+                );
+                return None;
+            }
+        };
+        let machine = &self.nodes[n];
+        let own = |a: IpAddr| {
+            a.is_loopback()
+                || machine
+                    .interfaces
+                    .iter()
+                    .any(|p| p.address.iter().chain(&p.aliases).any(|own| own.value == a))
+        };
+        let fits = url.host == "localhost" || url.host.parse().is_ok_and(own);
+        if !fits && !machine.addresses_unsure {
+            self.report(
+                Code::BadReady,
+                at.span,
+                format!(
+                    "probe URL's host {} is not node {} itself",
+                    quote(&url.host),
+                    quote(&node.name.value)
+                ),
+                "probes are made from inside the node",
+                "write `localhost` or an address of the node",
+            );
+        }
+        fits.then_some(ReadyKind::Http {
+            host: url.host,
+            port: url.port,
+            path: url.path,
+        })
+    }
+
+    /// A node that a service names.
+    pub(super) fn service_node(&mut self, at: &At<String>, role: &str) -> Option<usize> {
+        let found = self.node_index.get(at.value.as_str()).copied();
+        if found.is_none() {
+            let known = self.raw.nodes.iter().map(|n| n.name.value.as_str());
+            let help = did_you_mean(
+                &at.value,
+                known,
+                "the lab has the nodes",
+                "add it as a node",
+            );
+            self.report(
+                Code::UnknownNode,
+                at.span,
+                format!("{role} {} is no node of the lab", quote(&at.value)),
+                "no such node",
+                help,
+            );
+        }
+        found
+    }
+}
+
+fn short_volume(at: &At<String>) -> Option<(At<String>, At<String>, bool)> {
+    let parts: Vec<&str> = at.value.split(':').collect();
+    let (source, target, read_only) = match parts.as_slice() {
+        [source, target] => (*source, *target, false),
+        [source, target, "ro"] => (*source, *target, true),
+        _ => return None,
+    };
+    let part = |s: &str| At {
+        value: s.to_owned(),
+        span: at.span,
+    };
+    Some((part(source), part(target), read_only))
+}
+
+fn restart(word: &str) -> Option<Restart> {
+    match word {
+        "no" => Some(Restart::No),
+        "on-failure" => Some(Restart::OnFailure),
+        "always" => Some(Restart::Always),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_known() {
+        for word in keys::RESTARTS {
+            assert!(restart(word).is_some(), "{word}");
         }
     }
 }

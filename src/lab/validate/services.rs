@@ -1,390 +1,467 @@
 //! Services: VIP, director, servers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::nodes::Nodes;
-use super::{Checker, KnownNode, shared};
-use crate::lab::model::{Accept, EngineChoice, Method, Node, Protocol, Scheduler, Server, Service};
+use ipnet::IpNet;
+
+use super::{Owner, Port, Validator};
+use crate::lab::model::{Accept, EngineChoice, Method, Protocol, Scheduler, Server, Service};
 use crate::lab::names::ServiceName;
-use crate::spec::{
-    At, Code, Diagnostic, Field, RawServer, RawService, Span, any_of, did_you_mean, quote,
-};
+use crate::spec::text::{did_you_mean, quote};
+use crate::spec::{At, Code, Diagnostic, Field, RawServer, RawService, Span, keys};
 
-/// Services by what clients connect to, and where that is written.
-type Taken = HashMap<(IpAddr, u16, Protocol), (String, Span)>;
-
-impl Checker {
-    pub(super) fn services(&mut self, raw: &[RawService], nodes: &Nodes) -> Vec<Service> {
-        let mut taken = Taken::new();
-        raw.iter()
-            .filter_map(|r| self.service(r, nodes, &mut taken))
-            .collect()
+impl Validator<'_> {
+    pub(super) fn build_services(&mut self) -> Option<Vec<Service>> {
+        let raw = self.raw;
+        let mut all = Some(Vec::new());
+        let mut places: HashMap<(IpAddr, u16, Protocol), Span> = HashMap::new();
+        for service in &raw.services {
+            let built = self.build_service(service, &mut places);
+            all = all.zip(built).map(|(mut list, service)| {
+                list.push(service);
+                list
+            });
+        }
+        all
     }
 
-    fn service(&mut self, raw: &RawService, nodes: &Nodes, taken: &mut Taken) -> Option<Service> {
-        let name = self.name("service", &raw.name, ServiceName::new);
-        if let Some(node) = nodes.get(&raw.name.value) {
-            let message = format!(
-                "service and node are both called {}",
-                quote(&raw.name.value)
-            );
-            let d = Diagnostic::new(
-                Code::NameClash,
-                raw.name.span,
-                message,
-                "the service",
-                "both names are in every node's /etc/hosts: rename one",
-            )
-            .and(node.span, "the node");
-            self.push(d);
-        }
+    fn build_service(
+        &mut self,
+        raw: &RawService,
+        places: &mut HashMap<(IpAddr, u16, Protocol), Span>,
+    ) -> Option<Service> {
+        let name = self.name(
+            &raw.name,
+            "service",
+            Code::BadName,
+            "the service",
+            ServiceName::new,
+        );
+        self.clash(&raw.name);
+        let vip = raw.vip.get().and_then(|at| self.vip(at));
         let port = raw.port.get().and_then(|at| self.port(at));
         let protocol = self.word(
-            &raw.protocol,
             "protocol",
-            &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)],
+            &raw.protocol,
             Protocol::Tcp,
+            keys::PROTOCOLS,
+            protocol,
         );
-        let scheduler = self.scheduler(&raw.scheduler);
-        let method = self.method(&raw.method);
-        let accept = self.word(
-            &raw.accept,
-            "accept",
-            &[
-                ("redirect", Accept::Redirect),
-                ("loopback", Accept::Loopback),
-            ],
-            Accept::Redirect,
-        );
-        let engines = [
-            ("auto", EngineChoice::Auto),
-            ("ipvs", EngineChoice::Ipvs),
-            ("nft", EngineChoice::Nft),
-        ];
-        let engine = self.word(&raw.engine, "engine", &engines, EngineChoice::Auto);
         let director = raw
             .director
             .get()
-            .and_then(|at| self.known(at, "director", nodes));
-        let vip = raw.vip.get().and_then(|at| self.vip(at, director, nodes));
-        if let (Some(vip), Some(port), Some(protocol), Some(at)) =
-            (vip, port, protocol, raw.vip.get())
-        {
-            let key = (vip, port, protocol);
-            if let Some((first, place)) = taken.get(&key) {
-                let message = format!(
-                    "services `{first}` and {} are both at {vip}:{port}",
-                    quote(&raw.name.value)
-                );
+            .and_then(|at| self.service_node(at, "director"));
+        let scheduler = self.scheduler(&raw.scheduler);
+        let method = self.method(&raw.method);
+        let accept = self.word(
+            "accept",
+            &raw.accept,
+            Accept::Redirect,
+            keys::ACCEPTS,
+            accept,
+        );
+        let engine = self.word(
+            "engine",
+            &raw.engine,
+            EngineChoice::Auto,
+            keys::ENGINES,
+            engine,
+        );
+        if let (Some(vip), Some(director)) = (&vip, director) {
+            self.vip_is_the_directors(vip, director, raw);
+        }
+        if let (Some(vip), Some(port), Some(protocol)) = (&vip, port, protocol) {
+            let place = raw.port.get().map_or(vip.span, |at| at.span);
+            if let Some(first) = places.insert((vip.value, port, protocol), place) {
                 let d = Diagnostic::new(
                     Code::DuplicateService,
-                    at.span,
-                    message,
-                    "the same address and port",
-                    "give one of the two another VIP or port",
+                    place,
+                    format!(
+                        "service {} is at {}:{port} as another one",
+                        quote(&raw.name.value),
+                        vip.value
+                    ),
+                    "taken already",
+                    "give it another port or VIP, or list all servers in one service",
                 )
-                .and(*place, format!("service `{first}`"));
-                self.push(d);
-            } else {
-                taken.insert(key, (raw.name.value.clone(), at.span));
+                .and(first, "the first one's");
+                self.diagnostics.push(d);
             }
         }
-        let servers = self.servers(raw, director, nodes, port);
-        self.weights(raw, scheduler, &servers);
+        let servers = self.servers(raw, director, scheduler);
+        let director = self.nodes[director?].name.clone();
         Some(Service {
             name: name?,
-            vip: vip?,
+            vip: vip?.value,
             port: port?,
             protocol: protocol?,
-            director: director?.node.as_ref()?.name.clone(),
+            director: director?,
             scheduler: scheduler?,
             method: method?,
             accept: accept?,
-            servers,
+            servers: servers?,
             engine: engine?,
         })
     }
 
-    fn scheduler(&mut self, field: &Field<String>) -> Option<Scheduler> {
-        let known = [Scheduler::Rr, Scheduler::Wrr, Scheduler::Sh];
-        let at = match field {
-            Field::Absent => return Some(Scheduler::Rr),
-            Field::Bad => return None,
-            Field::Set(at) => at,
-        };
-        let found = known.into_iter().find(|s| s.as_str() == at.value);
-        if found.is_none() {
-            let help = format!("this version has {}", any_of(&known.map(Scheduler::as_str)));
-            self.report(
-                Code::UnknownScheduler,
-                at.span,
-                format!("unknown scheduler {}", quote(&at.value)),
-                "unknown scheduler",
-                help,
-            );
+    /// Nodes and services stand in the same /etc/hosts.
+    fn clash(&mut self, name: &At<String>) {
+        if let Some(&node) = self.node_index.get(name.value.as_str()) {
+            let d = Diagnostic::new(
+                Code::NameClash,
+                name.span,
+                format!("service {} has the name of a node", quote(&name.value)),
+                "taken by a node",
+                "both are in every node's /etc/hosts: give the service another name",
+            )
+            .and(self.nodes[node].raw.name.span, "the node");
+            self.diagnostics.push(d);
         }
-        found
+    }
+
+    fn vip(&mut self, at: &At<String>) -> Option<At<IpAddr>> {
+        let value = self.address(at)?;
+        if value.is_ipv6() {
+            self.report(
+                Code::Ipv6Service,
+                at.span,
+                "IPv6 services are not available in this version",
+                "an IPv6 address",
+                "give the service an IPv4 address of its director",
+            );
+            return None;
+        }
+        Some(At {
+            value,
+            span: at.span,
+        })
+    }
+
+    fn vip_is_the_directors(&mut self, vip: &At<IpAddr>, director: usize, raw: &RawService) {
+        let name = &self.nodes[director].raw.name.value;
+        let service = quote(&raw.name.value);
+        let owner = self.owners.get(&vip.value).copied();
+        let d = match owner {
+            Some((Owner::Node(n), _)) if n == director => return,
+            Some((owner, place)) => Diagnostic::new(
+                Code::VipUnowned,
+                vip.span,
+                format!(
+                    "VIP {} of service {service} belongs to {}, not to its director {}",
+                    vip.value,
+                    self.owner_name(owner),
+                    quote(name)
+                ),
+                "not the director's",
+                "take an address of the director, or name the owner as the director",
+            )
+            .and(place, format!("{}'s address", self.owner_name(owner))),
+            // One of its addresses could not be read: that one may be it.
+            None if self.nodes[director].addresses_unsure => return,
+            None => Diagnostic::new(
+                Code::VipUnowned,
+                vip.span,
+                format!("VIP {} of service {service} belongs to nobody", vip.value),
+                "no node has this address",
+                format!(
+                    "add `aliases = [\"{}\"]` to an interface of {}, or take its own address",
+                    vip.value,
+                    quote(name)
+                ),
+            )
+            .and(self.nodes[director].raw.name.span, "the director"),
+        };
+        self.diagnostics.push(d);
+    }
+
+    fn scheduler(&mut self, field: &Field<String>) -> Option<Scheduler> {
+        match field {
+            Field::Absent => Some(Scheduler::Rr),
+            Field::Bad => None,
+            Field::Set(at) => scheduler(&at.value).or_else(|| {
+                self.report(
+                    Code::UnknownScheduler,
+                    at.span,
+                    format!("unknown scheduler {}", quote(&at.value)),
+                    "no such scheduler",
+                    "there are `rr` (round robin), `wrr` (weighted round robin) and `sh` (source \
+                     hashing)",
+                );
+                None
+            }),
+        }
     }
 
     fn method(&mut self, field: &Field<String>) -> Option<Method> {
         match field {
             Field::Absent => Some(Method::Dr),
             Field::Bad => None,
-            Field::Set(at) if at.value == "dr" => Some(Method::Dr),
-            Field::Set(at) => {
-                let message = format!("forwarding method {} is not available", quote(&at.value));
-                self.report(
-                    Code::MethodUnavailable,
-                    at.span,
-                    message,
-                    "not available",
-                    "this version forwards by direct routing: write `method = \"dr\"`",
-                );
-                None
-            }
+            Field::Set(at) => match at.value.as_str() {
+                "dr" => Some(Method::Dr),
+                "nat" | "tun" => {
+                    self.report(
+                        Code::MethodUnavailable,
+                        at.span,
+                        format!(
+                            "method {} is not available in this version",
+                            quote(&at.value)
+                        ),
+                        "not available",
+                        "use `method = \"dr\"`, direct routing",
+                    );
+                    None
+                }
+                _ => {
+                    let help = did_you_mean(
+                        &at.value,
+                        keys::METHODS.iter().copied(),
+                        "this version has the method",
+                        "",
+                    );
+                    self.report(
+                        Code::MethodUnavailable,
+                        at.span,
+                        format!("unknown method {}", quote(&at.value)),
+                        "no such method",
+                        help,
+                    );
+                    None
+                }
+            },
         }
-    }
-
-    /// A node that a service names; `None` when it does not exist, which is reported.
-    fn known<'a>(
-        &mut self,
-        at: &At<String>,
-        role: &str,
-        nodes: &'a Nodes,
-    ) -> Option<&'a KnownNode> {
-        let known = nodes.get(&at.value);
-        if known.is_none() {
-            let help = did_you_mean(
-                &at.value,
-                nodes.names(),
-                "the lab's nodes are",
-                "the lab has no nodes",
-            );
-            self.report(
-                Code::UnknownNode,
-                at.span,
-                format!("{role} {} is not a node of the lab", quote(&at.value)),
-                "unknown node",
-                help,
-            );
-        }
-        known
-    }
-
-    fn vip(
-        &mut self,
-        at: &At<String>,
-        director: Option<&KnownNode>,
-        nodes: &Nodes,
-    ) -> Option<IpAddr> {
-        let vip = self.address(at)?;
-        if vip.is_ipv6() {
-            self.report(
-                Code::Ipv6Service,
-                at.span,
-                format!("VIP {vip} is an IPv6 address"),
-                "IPv6",
-                "services are IPv4 in this version; take an IPv4 VIP",
-            );
-            return None;
-        }
-        let director = director?
-            .node
-            .as_ref()
-            .filter(|_| !director.is_some_and(|d| d.doubtful))?;
-        let owns = |n: &Node| {
-            n.interfaces
-                .iter()
-                .any(|i| i.address.addr() == vip || i.aliases.contains(&vip))
-        };
-        if owns(director) {
-            return Some(vip);
-        }
-        let other = nodes
-            .list
-            .iter()
-            .filter_map(|n| n.node.as_ref())
-            .find(|n| owns(n));
-        let (label, message) = match other {
-            Some(other) => (
-                format!("belongs to `{}`", other.name),
-                format!(
-                    "VIP {vip} belongs to node `{}`, not to the director `{}`",
-                    other.name, director.name
-                ),
-            ),
-            None => (
-                "belongs to nobody".to_owned(),
-                format!("VIP {vip} belongs to nobody"),
-            ),
-        };
-        let help = format!(
-            "take an address of `{0}`, or add it to an interface of `{0}`: `aliases = [\"{vip}\"]`",
-            director.name
-        );
-        self.report(Code::VipUnowned, at.span, message, label, help);
-        None
     }
 
     fn servers(
         &mut self,
         raw: &RawService,
-        director: Option<&KnownNode>,
-        nodes: &Nodes,
-        port: Option<u16>,
-    ) -> Vec<Server> {
-        let Some(list) = raw.servers.get() else {
-            return Vec::new();
-        };
+        director: Option<usize>,
+        scheduler: Option<Scheduler>,
+    ) -> Option<Vec<Server>> {
+        let list = raw.servers.get()?;
         if list.value.is_empty() {
-            let message = format!("service {} has no servers", quote(&raw.name.value));
             self.report(
                 Code::NoServers,
                 list.span,
-                message,
-                "empty",
-                "name at least one node: `servers = [\"server1\"]`",
+                format!("service {} has no servers", quote(&raw.name.value)),
+                "nobody would answer",
+                "name at least one node, as `servers = [\"server1\"]`",
             );
         }
         let mut seen: HashMap<&str, Span> = HashMap::new();
-        let mut servers = Vec::new();
-        for r in &list.value {
-            let Some(at) = r.node.get() else { continue };
-            if let Some(first) = seen.insert(&at.value, at.span) {
-                let message = format!("server {} is listed twice", quote(&at.value));
-                let d = Diagnostic::new(
-                    Code::ServerTwice,
-                    at.span,
-                    message,
-                    "listed again",
-                    "remove one; `weight` gives a server more",
-                )
-                .and(first, "listed first");
-                self.push(d);
-                continue;
-            }
-            servers.extend(self.server(r, at, director, nodes, port));
+        let mut all = Some(Vec::new());
+        for server in &list.value {
+            let once = server
+                .node
+                .get()
+                .is_none_or(|at| match seen.insert(&at.value, at.span) {
+                    None => true,
+                    Some(first) => {
+                        let d = Diagnostic::new(
+                            Code::ServerTwice,
+                            at.span,
+                            format!("server {} is listed twice", quote(&at.value)),
+                            "second time",
+                            "keep one; a higher `weight` with scheduler `wrr` sends it more",
+                        )
+                        .and(first, "first time");
+                        self.diagnostics.push(d);
+                        false
+                    }
+                });
+            let weight = self.weight(&server.weight, scheduler);
+            self.no_port_mapping(server, raw);
+            let built = if once {
+                self.server(server, director, weight)
+            } else {
+                None
+            };
+            all = all.zip(built).map(|(mut list, server)| {
+                list.push(server);
+                list
+            });
         }
-        servers
+        self.all_zero(raw, &list.value);
+        all
+    }
+
+    fn all_zero(&mut self, raw: &RawService, servers: &[RawServer]) {
+        let zero = |s: &RawServer| s.weight.get().is_some_and(|w| w.value == 0);
+        if let Some(first) = servers.first().and_then(|s| s.weight.get())
+            && servers.iter().all(zero)
+        {
+            self.report(
+                Code::AllWeightsZero,
+                first.span,
+                format!(
+                    "all servers of service {} have weight 0",
+                    quote(&raw.name.value)
+                ),
+                "takes no new connections",
+                "give at least one server a weight above 0",
+            );
+        }
+    }
+
+    fn no_port_mapping(&mut self, raw: &RawServer, service: &RawService) {
+        if let Some(at) = raw.port.get()
+            && let Some(port) = self.port(at)
+            && let Some(wanted) = service.port.get()
+            && i64::from(port) != wanted.value
+        {
+            let d = Diagnostic::new(
+                Code::PortMapping,
+                at.span,
+                format!(
+                    "port mapping from {} to {port} is impossible in DR",
+                    wanted.value
+                ),
+                format!("the service's port is {}", wanted.value),
+                format!(
+                    "direct routing changes MAC addresses only: let the server listen on port \
+                     {}, and remove `port` here",
+                    wanted.value
+                ),
+            )
+            .and(wanted.span, "the service's port");
+            self.diagnostics.push(d);
+        }
     }
 
     fn server(
         &mut self,
         raw: &RawServer,
-        at: &At<String>,
-        director: Option<&KnownNode>,
-        nodes: &Nodes,
-        port: Option<u16>,
+        director: Option<usize>,
+        weight: Option<u32>,
     ) -> Option<Server> {
-        if let (Some(mapped), Some(port)) = (raw.port.get(), port)
-            && mapped.value != i64::from(port)
-        {
-            let message = format!(
-                "server {} listens on port {}, the service on {port}",
-                quote(&at.value),
-                mapped.value
-            );
-            let help = format!(
-                "direct routing changes MAC addresses only: the server must listen on port {port}"
-            );
-            self.report(
-                Code::PortMapping,
-                mapped.span,
-                message,
-                "no port mapping in direct routing",
-                help,
-            );
-        }
-        let weight = match raw.weight.get() {
-            None => 1,
-            Some(at) => match u32::try_from(at.value) {
-                Ok(n @ 0..=65_535) => n,
-                _ => {
-                    self.report(
-                        Code::BadWeight,
-                        at.span,
-                        format!("weight {} is out of range", at.value),
-                        "out of range",
-                        "a weight is a number from 0 to 65535; 0 takes no new connections",
-                    );
-                    return None;
-                }
-            },
-        };
-        let known = self.known(at, "server", nodes)?;
-        let (server, director_known) = (known.node.as_ref()?, director?);
-        let director = director_known.node.as_ref()?;
-        if server.name == director.name {
+        let at = raw.node.get()?;
+        let node = self.service_node(at, "server")?;
+        let director = director?;
+        if node == director {
             self.report(
                 Code::ServerIsDirector,
                 at.span,
-                format!("{} is both director and server", quote(&at.value)),
-                "the director itself",
-                "take the director out of `servers`",
+                format!("server {} is the director", quote(&at.value)),
+                "balances this service itself",
+                "name another node: in DR the director cannot be one of its own servers",
             );
             return None;
         }
-        let Some((there, here)) = shared(server, director) else {
-            if !known.doubtful && !director_known.doubtful {
-                let message = format!(
-                    "server `{}` and director `{}` are on no shared network",
-                    server.name, director.name
-                );
-                self.report(
+        // The VIP is an IPv4 address, so the real server's must be one too.
+        let ipv4 = |v: &Self, p: &Port| {
+            let net = p.network.and_then(|n| v.networks[n].subnet.as_ref());
+            matches!(
+                net,
+                None | Some(At {
+                    value: IpNet::V4(_),
+                    ..
+                })
+            )
+        };
+        let Some((via, port)) = self.shared(director, node, ipv4) else {
+            let unsure = self.nodes[director].networks_unsure || self.nodes[node].networks_unsure;
+            if !unsure {
+                let name = &self.nodes[director].raw.name;
+                let d = Diagnostic::new(
                     Code::ServerNotShared,
                     at.span,
-                    message,
-                    "on no shared network",
-                    "direct routing works within one network: put both on it",
-                );
+                    format!(
+                        "server {} shares no IPv4 network with director {}",
+                        quote(&at.value),
+                        quote(&name.value)
+                    ),
+                    "out of reach of the director",
+                    "in DR a server is one hop away from its director: put both on one network",
+                )
+                .and(name.span, "the director")
+                .and(self.nodes[node].raw.name.span, "the server");
+                self.diagnostics.push(d);
             }
             return None;
         };
         Some(Server {
-            node: server.name.clone(),
-            address: there.address.addr(),
-            mac: there.mac,
-            interface: there.name.clone(),
-            via: here.name.clone(),
-            weight,
+            node: self.nodes[node].name.clone()?,
+            address: port.address.as_ref()?.value,
+            mac: port.mac?,
+            interface: port.name.clone()?,
+            via: via.name.clone()?,
+            weight: weight?,
         })
     }
 
-    fn weights(&mut self, raw: &RawService, scheduler: Option<Scheduler>, servers: &[Server]) {
-        let Some(list) = raw.servers.get() else {
-            return;
+    fn weight(&mut self, field: &Field<i64>, scheduler: Option<Scheduler>) -> Option<u32> {
+        let at = match field {
+            Field::Absent => return Some(1),
+            Field::Bad => return None,
+            Field::Set(at) => at,
         };
-        if !servers.is_empty()
-            && servers.len() == list.value.len()
-            && servers.iter().all(|s| s.weight == 0)
-        {
-            let message = format!(
-                "all servers of service {} have weight 0",
-                quote(&raw.name.value)
-            );
-            self.report(
-                Code::AllWeightsZero,
-                list.span,
-                message,
-                "nobody takes new connections",
-                "clients will wait in vain, unless weights are raised later",
-            );
-        }
-        let distinct: HashSet<_> = servers
-            .iter()
-            .map(|s| s.weight)
-            .filter(|w| *w > 0)
-            .collect();
-        if scheduler == Some(Scheduler::Rr) && distinct.len() > 1 {
-            let span = raw.scheduler.get().map_or(raw.name.span, |at| at.span);
+        let weight = self.number(
+            at,
+            "a weight",
+            0..=65535,
+            Code::BadWeight,
+            "1 is the default; 0 takes no new connections",
+        )?;
+        if scheduler == Some(Scheduler::Rr) && weight > 1 {
             self.report(
                 Code::WeightIgnored,
-                span,
-                "scheduler `rr` does not look at weights",
-                "ignores weights",
-                "write `scheduler = \"wrr\"`; with `rr` a weight only tells 0 from others",
+                at.span,
+                format!("weight {weight} has no effect with scheduler `rr`"),
+                "round robin knows 0 and not 0 only",
+                "use `scheduler = \"wrr\"`, or remove the weight",
             );
         }
+        Some(weight)
+    }
+}
+
+fn protocol(word: &str) -> Option<Protocol> {
+    match word {
+        "tcp" => Some(Protocol::Tcp),
+        "udp" => Some(Protocol::Udp),
+        _ => None,
+    }
+}
+
+fn scheduler(word: &str) -> Option<Scheduler> {
+    match word {
+        "rr" => Some(Scheduler::Rr),
+        "wrr" => Some(Scheduler::Wrr),
+        "sh" => Some(Scheduler::Sh),
+        _ => None,
+    }
+}
+
+fn accept(word: &str) -> Option<Accept> {
+    match word {
+        "redirect" => Some(Accept::Redirect),
+        "loopback" => Some(Accept::Loopback),
+        _ => None,
+    }
+}
+
+fn engine(word: &str) -> Option<EngineChoice> {
+    match word {
+        "auto" => Some(EngineChoice::Auto),
+        "ipvs" => Some(EngineChoice::Ipvs),
+        "nft" => Some(EngineChoice::Nft),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_known() {
+        assert!(keys::PROTOCOLS.iter().all(|w| protocol(w).is_some()));
+        assert!(
+            keys::SCHEDULERS
+                .iter()
+                .all(|w| scheduler(w).map(Scheduler::as_str) == Some(*w))
+        );
+        assert!(keys::ACCEPTS.iter().all(|w| accept(w).is_some()));
+        assert!(keys::ENGINES.iter().all(|w| engine(w).is_some()));
     }
 }
