@@ -188,7 +188,7 @@ fn no_deletion_panics() {
             .char_indices()
             .filter(|(_, c)| c.is_ascii_punctuation())
         {
-            for with in ["\"", "[", "{", "\u{e9}", "\0", "\r", "="] {
+            for with in ["\"", "[", "{", "\u{e9}"] {
                 try_it(&format!("{}{with}{}", &text[..at], &text[at..]));
             }
         }

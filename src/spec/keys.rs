@@ -12,6 +12,13 @@ pub struct Key {
     pub required: bool,
 }
 
+impl Key {
+    /// Whether its value is a table only.
+    pub fn is_table(&self) -> bool {
+        self.example.starts_with('{')
+    }
+}
+
 const fn must(name: &'static str, example: &'static str) -> Key {
     Key {
         name,

@@ -6,9 +6,11 @@
 mod code;
 mod diagnostic;
 pub mod keys;
+mod mend;
 mod raw;
 mod shape;
 mod syntax;
+mod tables;
 pub(crate) mod text;
 
 pub use code::{Code, Severity};

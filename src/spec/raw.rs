@@ -97,6 +97,8 @@ pub struct RawNetwork {
 pub struct RawNode {
     pub name: At<String>,
     pub interfaces: Field<Vec<RawInterface>>,
+    /// Whether there may be interfaces that could not be read.
+    pub interfaces_unsure: bool,
     pub gateway: Field<String>,
     pub forward: Field<bool>,
     pub image: Field<String>,

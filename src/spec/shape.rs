@@ -7,17 +7,14 @@ use toml::de::{DeInteger, DeString, DeTable, DeValue};
 use super::code::Code;
 use super::diagnostic::Diagnostic;
 use super::keys::{self, Key};
-use super::raw::{
-    At, Field, RawCapture, RawInterface, RawLab, RawNetwork, RawNode, RawReady, RawScope,
-    RawServer, RawService, RawVolume, Span,
-};
+use super::raw::{At, Field, RawLab, Span};
 use super::syntax::Document;
 use super::text::{did_you_mean, nearest, quote};
 
-type Value<'i> = Spanned<DeValue<'i>>;
+pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// A table's known keys, with those that are there.
-struct Table<'t, 'i> {
+pub(super) struct Table<'t, 'i> {
     keys: &'static [Key],
     /// How messages call it.
     what: String,
@@ -29,8 +26,18 @@ struct Table<'t, 'i> {
     misspelt: Vec<bool>,
 }
 
+impl Table<'_, '_> {
+    /// Whether an unknown key is probably meant to be this one.
+    pub(super) fn is_misspelt(&self, name: &str) -> bool {
+        self.keys
+            .iter()
+            .zip(&self.misspelt)
+            .any(|(k, misspelt)| *misspelt && k.name == name)
+    }
+}
+
 #[derive(Default)]
-struct Walker {
+pub(super) struct Walker {
     diagnostics: Vec<Diagnostic>,
     incomplete: bool,
 }
@@ -70,7 +77,7 @@ pub(super) fn walk(document: Document<'_>) -> (RawLab, Vec<Diagnostic>) {
 }
 
 /// The entries in the file's order; the tree may have sorted them.
-fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(At<String>, &'t Value<'i>)> {
+pub(super) fn entries<'t, 'i>(table: &'t DeTable<'i>) -> Vec<(At<String>, &'t Value<'i>)> {
     let mut list: Vec<_> = table
         .iter()
         .map(|(key, value): (&Spanned<DeString<'_>>, _)| {
@@ -109,7 +116,7 @@ fn integer(i: &DeInteger<'_>) -> i64 {
     i64::from_str_radix(i.as_str(), i.radix()).unwrap_or(limit)
 }
 
-fn at<T>(value: T, place: &Value<'_>) -> At<T> {
+pub(super) fn at<T>(value: T, place: &Value<'_>) -> At<T> {
     At {
         value,
         span: place.span().into(),
@@ -117,7 +124,7 @@ fn at<T>(value: T, place: &Value<'_>) -> At<T> {
 }
 
 impl Walker {
-    fn open<'t, 'i>(
+    pub(super) fn open<'t, 'i>(
         &mut self,
         table: &'t DeTable<'i>,
         keys: &'static [Key],
@@ -140,23 +147,31 @@ impl Walker {
         }
         for key in unknown {
             let names: Vec<&str> = keys.iter().map(|k| k.name).collect();
-            for near in nearest(&key.value, &names) {
-                if let Some(n) = keys.iter().position(|k| k.name == near) {
-                    t.misspelt[n] = true;
-                }
+            let mut meant = nearest(&key.value, &names);
+            let mut help = did_you_mean(&key.value, names, "it may have", "remove it");
+            // `[nodesclient]`: a dot was forgotten.
+            let joined = keys
+                .iter()
+                .find(|k| k.is_table() && key.value.starts_with(k.name));
+            if let (Some(k), true) = (joined, meant.is_empty()) {
+                meant.push(k.name);
+                help = format!("did you mean `{}.{}`?", k.name, &key.value[k.name.len()..]);
+            }
+            for (n, k) in keys.iter().enumerate() {
+                t.misspelt[n] |= meant.contains(&k.name);
             }
             self.diagnostics.push(Diagnostic::new(
                 Code::UnknownKey,
                 key.span,
                 format!("unknown key {} in {}", quote(&key.value), t.what),
                 "unknown key",
-                did_you_mean(&key.value, names, "it may have", "remove it"),
+                help,
             ));
         }
         t
     }
 
-    fn wrong_type<T>(
+    pub(super) fn wrong_type<T>(
         &mut self,
         value: &Value<'_>,
         what: &str,
@@ -175,7 +190,7 @@ impl Walker {
     }
 
     /// The value of a key if `read` takes it; absent, wrong and missing ones are dealt with.
-    fn field<T>(
+    pub(super) fn field<T>(
         &mut self,
         t: &Table<'_, '_>,
         name: &'static str,
@@ -218,28 +233,28 @@ impl Walker {
         ));
     }
 
-    fn string(&mut self, t: &Table<'_, '_>, name: &'static str) -> Field<String> {
+    pub(super) fn string(&mut self, t: &Table<'_, '_>, name: &'static str) -> Field<String> {
         self.field(t, name, "a string", |_, v| match v.get_ref() {
             DeValue::String(s) => Some(s.to_string()),
             _ => None,
         })
     }
 
-    fn integer(&mut self, t: &Table<'_, '_>, name: &'static str) -> Field<i64> {
+    pub(super) fn integer(&mut self, t: &Table<'_, '_>, name: &'static str) -> Field<i64> {
         self.field(t, name, "an integer", |_, v| match v.get_ref() {
             DeValue::Integer(i) => Some(integer(i)),
             _ => None,
         })
     }
 
-    fn boolean(&mut self, t: &Table<'_, '_>, name: &'static str) -> Field<bool> {
+    pub(super) fn boolean(&mut self, t: &Table<'_, '_>, name: &'static str) -> Field<bool> {
         self.field(t, name, "`true` or `false`", |_, v| match v.get_ref() {
             DeValue::Boolean(b) => Some(*b),
             _ => None,
         })
     }
 
-    fn array<T>(
+    pub(super) fn array<T>(
         &mut self,
         t: &Table<'_, '_>,
         name: &'static str,
@@ -251,11 +266,15 @@ impl Walker {
         })
     }
 
-    fn strings(&mut self, t: &Table<'_, '_>, name: &'static str) -> Field<Vec<Field<String>>> {
+    pub(super) fn strings(
+        &mut self,
+        t: &Table<'_, '_>,
+        name: &'static str,
+    ) -> Field<Vec<Field<String>>> {
         self.array(t, name, |w, e| w.element(e, name))
     }
 
-    fn element(&mut self, e: &Value<'_>, list: &str) -> Field<String> {
+    pub(super) fn element(&mut self, e: &Value<'_>, list: &str) -> Field<String> {
         match e.get_ref() {
             DeValue::String(s) => Field::Set(at(s.to_string(), e)),
             _ => self.wrong_type(
@@ -268,7 +287,7 @@ impl Walker {
     }
 
     /// `env` and `sysctls`: free keys with text values, integers too where they mean the same.
-    fn texts(
+    pub(super) fn texts(
         &mut self,
         t: &Table<'_, '_>,
         name: &'static str,
@@ -338,7 +357,7 @@ impl Walker {
     }
 
     /// Opens a named table; `None`, with the reason reported, if it is something else.
-    fn named<'t, 'i>(
+    pub(super) fn named<'t, 'i>(
         &mut self,
         value: &'t Value<'i>,
         keys: &'static [Key],
@@ -356,234 +375,6 @@ impl Walker {
                 format!("write it like `{example}`"),
             );
             None
-        }
-    }
-
-    fn network(&mut self, name: At<String>, value: &Value<'_>) -> RawNetwork {
-        let what = format!("network {}", quote(&name.value));
-        let example = "[networks.lan]";
-        match self.named(value, keys::NETWORK, what, name.span, example) {
-            Some(t) => RawNetwork {
-                name,
-                subnet: self.string(&t, "subnet"),
-                host: self.string(&t, "host"),
-                mtu: self.integer(&t, "mtu"),
-                ipv6: self.boolean(&t, "ipv6"),
-            },
-            None => RawNetwork {
-                name,
-                subnet: Field::Bad,
-                host: Field::Bad,
-                mtu: Field::Bad,
-                ipv6: Field::Bad,
-            },
-        }
-    }
-
-    fn node(&mut self, name: At<String>, value: &Value<'_>) -> RawNode {
-        let what = format!("node {}", quote(&name.value));
-        let Some(t) = self.named(value, keys::NODE, what, name.span, "[nodes.client]") else {
-            return RawNode {
-                name,
-                interfaces: Field::Bad,
-                gateway: Field::Bad,
-                forward: Field::Bad,
-                image: Field::Bad,
-                command: Field::Bad,
-                env: Vec::new(),
-                volumes: Vec::new(),
-                cap_add: Vec::new(),
-                sysctls: Vec::new(),
-                restart: Field::Bad,
-                ready: Field::Bad,
-            };
-        };
-        let node = name.value.clone();
-        RawNode {
-            name,
-            interfaces: self.field(&t, "interfaces", "a table", |w, v| match v.get_ref() {
-                DeValue::Table(table) => Some(
-                    entries(table)
-                        .into_iter()
-                        .map(|(k, v)| w.interface(&node, k, v))
-                        .collect(),
-                ),
-                _ => None,
-            }),
-            gateway: self.string(&t, "gateway"),
-            forward: self.boolean(&t, "forward"),
-            image: self.string(&t, "image"),
-            command: self.strings(&t, "command"),
-            env: self.texts(&t, "env", false),
-            volumes: match self.array(&t, "volumes", Self::volume) {
-                Field::Set(list) => list.value.into_iter().flatten().collect(),
-                Field::Absent | Field::Bad => Vec::new(),
-            },
-            cap_add: match self.strings(&t, "cap_add") {
-                Field::Set(list) => list.value,
-                Field::Absent | Field::Bad => Vec::new(),
-            },
-            sysctls: self.texts(&t, "sysctls", true),
-            restart: self.string(&t, "restart"),
-            ready: self.field(&t, "ready", "a table", |w, v| match v.get_ref() {
-                DeValue::Table(table) => Some(w.ready(&node, table, v.span().into())),
-                _ => None,
-            }),
-        }
-    }
-
-    fn interface(&mut self, node: &str, name: At<String>, value: &Value<'_>) -> RawInterface {
-        let what = format!("interface {} of node {}", quote(&name.value), quote(node));
-        let example = "interfaces.eth1 = { network = \"lan\", address = \"192.168.10.2\" }";
-        match self.named(value, keys::INTERFACE, what, name.span, example) {
-            Some(t) => RawInterface {
-                name,
-                network: self.string(&t, "network"),
-                address: self.string(&t, "address"),
-                aliases: self.strings(&t, "aliases"),
-            },
-            None => RawInterface {
-                name,
-                network: Field::Bad,
-                address: Field::Bad,
-                aliases: Field::Bad,
-            },
-        }
-    }
-
-    fn volume(&mut self, value: &Value<'_>) -> Option<RawVolume> {
-        match value.get_ref() {
-            DeValue::String(s) => Some(RawVolume::Short(at(s.to_string(), value))),
-            DeValue::Table(table) => {
-                let span = value.span().into();
-                let t = self.open(table, keys::VOLUME, "a volume".to_owned(), span);
-                Some(RawVolume::Long {
-                    source: self.string(&t, "source"),
-                    target: self.string(&t, "target"),
-                    read_only: self.boolean(&t, "read_only"),
-                })
-            }
-            _ => {
-                let _: Field<()> = self.wrong_type(
-                    value,
-                    "a volume",
-                    "a string or a table",
-                    "write it like `\"./site:/srv/site:ro\"`".to_owned(),
-                );
-                None
-            }
-        }
-    }
-
-    fn ready(&mut self, node: &str, table: &DeTable<'_>, span: Span) -> RawReady {
-        let t = self.open(
-            table,
-            keys::READY,
-            format!("`ready` of node {}", quote(node)),
-            span,
-        );
-        RawReady {
-            http: self.string(&t, "http"),
-            tcp: self.integer(&t, "tcp"),
-            timeout: self.string(&t, "timeout"),
-        }
-    }
-
-    fn service(&mut self, name: At<String>, value: &Value<'_>) -> RawService {
-        let what = format!("service {}", quote(&name.value));
-        match self.named(value, keys::SERVICE, what, name.span, "[services.web]") {
-            Some(t) => RawService {
-                name,
-                vip: self.string(&t, "vip"),
-                port: self.integer(&t, "port"),
-                protocol: self.string(&t, "protocol"),
-                director: self.string(&t, "director"),
-                scheduler: self.string(&t, "scheduler"),
-                method: self.string(&t, "method"),
-                accept: self.string(&t, "accept"),
-                servers: self.array(&t, "servers", Self::server),
-                engine: self.string(&t, "engine"),
-            },
-            None => RawService {
-                name,
-                vip: Field::Bad,
-                port: Field::Bad,
-                protocol: Field::Bad,
-                director: Field::Bad,
-                scheduler: Field::Bad,
-                method: Field::Bad,
-                accept: Field::Bad,
-                servers: Field::Bad,
-                engine: Field::Bad,
-            },
-        }
-    }
-
-    fn server(&mut self, value: &Value<'_>) -> RawServer {
-        match value.get_ref() {
-            DeValue::String(s) => RawServer {
-                node: Field::Set(at(s.to_string(), value)),
-                weight: Field::Absent,
-                port: Field::Absent,
-            },
-            DeValue::Table(table) => {
-                let span = value.span().into();
-                let t = self.open(table, keys::SERVER, "a server".to_owned(), span);
-                RawServer {
-                    node: self.string(&t, "node"),
-                    weight: self.integer(&t, "weight"),
-                    port: self.integer(&t, "port"),
-                }
-            }
-            _ => RawServer {
-                node: self.wrong_type(
-                    value,
-                    "a server",
-                    "a string or a table",
-                    "write it like `\"server1\"` or `{ node = \"server1\", weight = 3 }`"
-                        .to_owned(),
-                ),
-                weight: Field::Bad,
-                port: Field::Bad,
-            },
-        }
-    }
-
-    fn capture(&mut self, root: &Table<'_, '_>) -> RawCapture {
-        let read = |w: &mut Self, v: &Value<'_>| match v.get_ref() {
-            DeValue::Table(table) => {
-                let t = w.open(
-                    table,
-                    keys::CAPTURE,
-                    "`capture`".to_owned(),
-                    v.span().into(),
-                );
-                let interfaces = w.field(&t, "interfaces", "a string or an array", |w, v| match v
-                    .get_ref()
-                {
-                    DeValue::String(s) => Some(RawScope::Word(s.to_string())),
-                    DeValue::Array(a) => Some(RawScope::List(
-                        a.iter().map(|e| w.element(e, "interfaces")).collect(),
-                    )),
-                    _ => None,
-                });
-                Some(RawCapture {
-                    interfaces,
-                    snaplen: w.integer(&t, "snaplen"),
-                })
-            }
-            _ => None,
-        };
-        match self.field(root, "capture", "a table", read) {
-            Field::Set(c) => c.value,
-            Field::Absent => RawCapture {
-                interfaces: Field::Absent,
-                snaplen: Field::Absent,
-            },
-            Field::Bad => RawCapture {
-                interfaces: Field::Bad,
-                snaplen: Field::Bad,
-            },
         }
     }
 }

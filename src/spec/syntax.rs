@@ -1,13 +1,15 @@
 //! TOML itself: the text to a spanned tree, with every syntax error in it reported once.
 //!
-//! The parser recovers from errors, but tells of each place at which it stumbled on its way. What
-//! is kept here is the first error of a line, and one error for a bracket that is never closed.
+//! The parser recovers from errors, but tells of each place at which it stumbled on its way. Here
+//! broken lines are taken out one by one as long as that makes the rest better (see [`mend`]); what
+//! is kept is the first error of a line, and one error for a bracket that is never closed.
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, Error};
 
 use super::code::Code;
 use super::diagnostic::{Diagnostic, Lines};
+use super::mend::{is_soft, mend};
 use super::raw::Span;
 use super::text::quote;
 
@@ -24,33 +26,25 @@ pub(super) struct Document<'i> {
 /// Reads `text` and hands on what was found; never fails, at worst the tree is empty.
 pub(super) fn read<T>(text: &str, then: impl FnOnce(Document<'_>) -> T) -> T {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let (stopped, others): (Vec<_>, Vec<_>) = errors
-        .into_iter()
-        .partition(|e| e.message().starts_with("key with no value") && e.span().is_some());
-    if stopped.is_empty() {
-        return then(document(text, root.into_inner(), &others));
+    if errors.iter().all(is_soft) {
+        return then(document(text, root.into_inner(), &errors, &[]));
     }
-    // At such a line the parser gives the rest of the file up: it is read again without them.
-    let lines = Lines::new(text);
-    let mut mended = text.to_owned();
-    for error in &stopped {
-        let line = lines.of(error.span().map_or(0, |s| s.start));
-        let (start, end) = (lines.start(line), lines.end(line));
-        let blank: String = text[start..end]
-            .bytes()
-            .map(|b| if b == b'\n' { '\n' } else { ' ' })
-            .collect();
-        mended.replace_range(start..end, &blank);
-    }
-    let (root, mut errors) = DeTable::parse_recoverable(&mended);
-    errors.extend(stopped);
-    then(document(text, root.into_inner(), &errors))
+    let mended = mend(text);
+    let (root, errors) = DeTable::parse_recoverable(&mended.text);
+    then(document(text, root.into_inner(), &errors, &mended.errors))
 }
 
-fn document<'i>(text: &str, root: DeTable<'i>, errors: &[toml::de::Error]) -> Document<'i> {
+/// The tree with the parser's errors and those of lines that it has not seen.
+fn document<'i>(
+    text: &str,
+    root: DeTable<'i>,
+    errors: &[Error],
+    mended: &[(Span, String)],
+) -> Document<'i> {
+    let lines = Lines::new(text);
     let mut reader = Reader {
         text,
-        lines: Lines::new(text),
+        lines,
         errors: Vec::new(),
         damaged: Vec::new(),
         torn: false,
@@ -59,6 +53,11 @@ fn document<'i>(text: &str, root: DeTable<'i>, errors: &[toml::de::Error]) -> Do
         .iter()
         .map(|e| (reader.clamp(e.span()), e.message()))
         .collect();
+    found.extend(
+        mended
+            .iter()
+            .map(|(span, message)| (*span, message.as_str())),
+    );
     found.sort_by_key(|(span, _)| *span);
     let (duplicates, broken): (Vec<_>, Vec<_>) = found
         .into_iter()
@@ -100,38 +99,60 @@ impl Reader<'_> {
 
     /// Everything but duplicates.
     fn broken(&mut self, root: &DeTable<'_>, found: &[(Span, &str)]) {
-        // The innermost bracket that is never closed swallows the rest of the file: all that the
-        // parser says behind it is about text that was meant to be something else.
-        let unclosed = found
+        // A bracket that is never closed, and that taking its line out did not help, swallows the
+        // rest of the file: what the parser says behind it is about text that was meant to be
+        // something else.
+        let swallowing = found
             .iter()
-            .filter(|(_, m)| m.starts_with("unclosed") || m.starts_with("invalid multi-line"))
+            .filter(|(at, m)| {
+                m.starts_with("invalid multi-line") || (unclosed(m) && !self.is_bracket(*at))
+            })
             .filter_map(|(at, m)| Some((opening(root, self.text, at.end)?, *m)))
             .min();
         for &(span, message) in found {
-            if unclosed.is_some_and(|(from, _)| span.start > from.start) {
+            if swallowing.is_some_and(|(from, _)| span.start > from.start) {
                 continue;
             }
-            self.syntax(span, message);
+            if unclosed(message) && self.is_bracket(span) {
+                self.without_end(span, message, "");
+            } else {
+                self.syntax(span, message);
+            }
         }
-        if let Some((from, message)) = unclosed {
-            let (what, close) = match message {
-                m if m.contains("array") => ("array", "`]`"),
-                m if m.contains("table") => ("inline table", "`}`"),
-                _ => ("multi-line string", "three quotes"),
-            };
-            self.errors.push(Diagnostic::new(
-                Code::Syntax,
-                from,
-                format!("invalid TOML: {what} without an end"),
-                "begins here and is never closed",
-                format!("close it with {close}; what follows was not checked"),
-            ));
+        if let Some((from, message)) = swallowing {
+            self.without_end(from, message, "; what follows was not checked");
             self.damaged.push(Span {
                 start: from.start,
                 end: self.text.len(),
             });
-            self.torn = true;
         }
+    }
+
+    /// Whether it is the place of an opening bracket itself, as [`mend`] tells it; the parser's
+    /// own messages are at the end of the file.
+    fn is_bracket(&self, span: Span) -> bool {
+        self.text[span.start..].starts_with(['[', '{'])
+    }
+
+    fn without_end(&mut self, from: Span, message: &str, more: &str) {
+        let (what, close) = match message {
+            m if m.contains("array") => ("array", "`]`"),
+            m if m.contains("table") => ("inline table", "`}`"),
+            _ => ("multi-line string", "three quotes"),
+        };
+        self.errors.push(Diagnostic::new(
+            Code::Syntax,
+            from,
+            format!("invalid TOML: {what} without an end"),
+            "begins here and is never closed",
+            format!("close it with {close}{more}"),
+        ));
+        let line = self.lines.of(from.start);
+        self.damaged.push(Span {
+            start: self.lines.start(line),
+            end: self.lines.end(line),
+        });
+        self.torn = true;
     }
 
     fn syntax(&mut self, span: Span, message: &str) {
@@ -270,6 +291,10 @@ impl Reader<'_> {
                 }
             })
     }
+}
+
+fn unclosed(message: &str) -> bool {
+    message.starts_with("unclosed array") || message.starts_with("unclosed inline")
 }
 
 /// The path in a table header's line, without white space.

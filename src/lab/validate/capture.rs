@@ -92,11 +92,11 @@ impl Validator<'_> {
             return bad(self, message, "no such node", help);
         };
         let raw = self.nodes[n].raw;
-        if raw.interfaces.is_bad() {
-            return None;
-        }
         let known = raw.interfaces.get().map_or(&[][..], |list| &list.value);
         let Some(i) = known.iter().position(|i| i.name.value == interface) else {
+            if raw.interfaces_unsure || raw.interfaces.is_bad() {
+                return None;
+            }
             let known = known.iter().map(|i| i.name.value.as_str());
             let help = did_you_mean(
                 interface,

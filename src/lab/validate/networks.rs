@@ -289,6 +289,6 @@ mod tests {
     #[test]
     fn host_interface_names_are_stable() {
         let name = host_ifname(&mut HashSet::new(), "a-rather-long-lab", "network");
-        assert_eq!(name.expect("a name").as_str(), "a-rather-l-d41e");
+        assert_eq!(name.expect("a name").as_str(), "a-rather-l-342a");
     }
 }

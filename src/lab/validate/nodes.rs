@@ -22,7 +22,8 @@ impl<'r> Validator<'r> {
 
     fn read_node(&mut self, raw: &'r RawNode) -> Machine<'r> {
         let name = self.name(&raw.name, "node", Code::BadName, "the node", NodeName::new);
-        let mut addresses_unsure = raw.interfaces.is_bad();
+        let unsure = raw.interfaces_unsure || raw.interfaces.is_bad();
+        let mut addresses_unsure = unsure;
         let mut interfaces = Vec::new();
         for i in raw.interfaces.get().map_or(&[][..], |list| &list.value) {
             let port = self.read_interface(raw, i);
@@ -31,8 +32,7 @@ impl<'r> Validator<'r> {
                 port.address.is_none() || i.aliases.is_bad() || port.aliases.len() < aliases;
             interfaces.push(port);
         }
-        let networks_unsure =
-            raw.interfaces.is_bad() || interfaces.iter().any(|p| p.network.is_none());
+        let networks_unsure = unsure || interfaces.iter().any(|p| p.network.is_none());
         Machine {
             raw,
             name,
