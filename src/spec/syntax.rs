@@ -55,7 +55,6 @@ fn document<'i>(
         .collect();
     found.extend(
         mended
-            .errors
             .iter()
             .map(|(span, message)| (*span, message.as_str())),
     );
