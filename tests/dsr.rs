@@ -95,6 +95,32 @@ fn requests_pass_the_director_and_answers_bypass_it() {
     let listed = bench.json("capture --json");
     bench.ok("down");
     let file = |interface: &str| bench.capture_file("dsr", interface);
+    director_passes_on_and_sees_no_answer(&bench);
+    answers_come_from_the_realservers(&bench, &macs);
+    only_macs_change(&bench, &macs);
+
+    // The internal client is answered directly: nothing of it crosses the router.
+    assert_eq!(
+        count(&file("router:eth2"), "ip.addr==172.28.128.1 && tcp"),
+        0
+    );
+    assert_eq!(count(&file("router:eth1"), "ip.addr==172.28.128.1"), 0);
+
+    for interface in INTERFACES {
+        well_formed(&bench, interface, &listed);
+    }
+    // Before the first connection there is the ARP that precedes it: the capture began in time.
+    let first = frames(
+        &file("client:eth1"),
+        "frame.number==1",
+        &["_ws.col.Protocol"],
+    );
+    assert_eq!(first, ["ARP"]);
+    same_host(&before);
+}
+
+fn director_passes_on_and_sees_no_answer(bench: &Bench) {
+    let file = |interface: &str| bench.capture_file("dsr", interface);
     let to = |interface: &str, from: &str| {
         count(&file(interface), &format!("{TO_VIP} && ip.src=={from}"))
     };
@@ -106,12 +132,16 @@ fn requests_pass_the_director_and_answers_bypass_it() {
     assert_eq!(to("lb:eth1", CLIENT), 2 * sent);
     assert_eq!(
         to("lb:eth1", "172.28.128.1"),
-        2 * to_servers(&bench, "172.28.128.1")
+        2 * to_servers(bench, "172.28.128.1")
     );
     assert_eq!(from("lb:eth1"), 0, "the director saw an answer");
     assert_eq!(to("router:eth2", CLIENT), sent);
-    assert_eq!(to_servers(&bench, CLIENT), sent);
+    assert_eq!(to_servers(bench, CLIENT), sent);
+}
 
+fn answers_come_from_the_realservers(bench: &Bench, macs: &[String; 4]) {
+    let file = |interface: &str| bench.capture_file("dsr", interface);
+    let from = |interface: &str| count(&file(interface), FROM_VIP);
     // Answers: from the realservers' own MACs over the router to the client.
     let answers = count(&file("client:eth1"), FROM_VIP);
     assert!(answers > 20);
@@ -120,7 +150,10 @@ fn requests_pass_the_director_and_answers_bypass_it() {
         .into_iter()
         .collect();
     assert_eq!(sources, BTreeSet::from([macs[0].clone(), macs[1].clone()]));
+}
 
+fn only_macs_change(bench: &Bench, macs: &[String; 4]) {
+    let file = |interface: &str| bench.capture_file("dsr", interface);
     // Only the MACs change at the director: all else of a frame is the same, in and out.
     let fields = [
         "ip.id",
@@ -152,55 +185,41 @@ fn requests_pass_the_director_and_answers_bypass_it() {
     .into_iter()
     .collect();
     assert_eq!(targets, BTreeSet::from([macs[0].clone(), macs[1].clone()]));
+}
 
-    // The internal client is answered directly: nothing of it crosses the router.
+/// Right checksums, frames that fit the wire, no IPv6, nanoseconds, and the listed count.
+fn well_formed(bench: &Bench, interface: &str, listed: &serde_json::Value) {
+    let file = bench.capture_file("dsr", interface);
+
     assert_eq!(
-        count(&file("router:eth2"), "ip.addr==172.28.128.1 && tcp"),
-        0
+        count(
+            &file,
+            "ip.checksum.status==0 || tcp.checksum.status==0 || udp.checksum.status==0"
+        ),
+        0,
+        "{interface}"
     );
-    assert_eq!(count(&file("router:eth1"), "ip.addr==172.28.128.1"), 0);
-
-    // Every file: right checksums, frames that fit the wire, no IPv6, nanoseconds, the listed count.
-    for interface in INTERFACES {
-        let file = file(interface);
-        assert_eq!(
-            count(
-                &file,
-                "ip.checksum.status==0 || tcp.checksum.status==0 || udp.checksum.status==0"
-            ),
-            0,
-            "{interface}"
-        );
-        assert!(
-            count(&file, "tcp.checksum.status==1") > 0,
-            "{interface}: checksums were not looked at"
-        );
-        assert_eq!(count(&file, "frame.len > 1514"), 0, "{interface}");
-        assert_eq!(count(&file, "ipv6"), 0, "{interface}");
-        let info = tool("capinfos", &["-M", file.to_str().unwrap()]);
-        assert!(info.contains("nanosecond"), "{info}");
-        let row = listed.as_array().unwrap().iter().find(|r| {
-            format!(
-                "{}:{}",
-                r["node"].as_str().unwrap(),
-                r["interface"].as_str().unwrap()
-            ) == interface
-        });
-        assert_eq!(row.unwrap()["dropped"], 0);
-        // `down` may add a few frames of connections that end; none is missing.
-        assert!(
-            count(&file, "frame") as u64 >= row.unwrap()["packets"].as_u64().unwrap(),
-            "{interface}"
-        );
-    }
-    // Before the first connection there is the ARP that precedes it: the capture began in time.
-    let first = frames(
-        &file("client:eth1"),
-        "frame.number==1",
-        &["_ws.col.Protocol"],
+    assert!(
+        count(&file, "tcp.checksum.status==1") > 0,
+        "{interface}: checksums were not looked at"
     );
-    assert_eq!(first, ["ARP"]);
-    same_host(&before);
+    assert_eq!(count(&file, "frame.len > 1514"), 0, "{interface}");
+    assert_eq!(count(&file, "ipv6"), 0, "{interface}");
+    let info = tool("capinfos", &["-M", file.to_str().unwrap()]);
+    assert!(info.contains("nanosecond"), "{info}");
+    let row = listed.as_array().unwrap().iter().find(|r| {
+        format!(
+            "{}:{}",
+            r["node"].as_str().unwrap(),
+            r["interface"].as_str().unwrap()
+        ) == interface
+    });
+    assert_eq!(row.unwrap()["dropped"], 0);
+    // `down` may add a few frames of connections that end; none is missing.
+    assert!(
+        count(&file, "frame") as u64 >= row.unwrap()["packets"].as_u64().unwrap(),
+        "{interface}"
+    );
 }
 
 /// Frames to the VIP that reached the two realservers.

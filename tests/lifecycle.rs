@@ -65,7 +65,14 @@ fn a_failing_up_shows_the_cause_and_undoes_everything() {
     let node = |command: &str, ready: &str| {
         format!("[nodes.c]\ncommand = {command}\n{ready}\nrestart = \"no\"")
     };
-    let lab = bench.lab(&small("fails", 3, &node(r#"["sh", "-c", "echo one; echo two >&2; exit 3"]"#, "ready = { tcp = 80 }")));
+    let lab = bench.lab(&small(
+        "fails",
+        3,
+        &node(
+            r#"["sh", "-c", "echo one; echo two >&2; exit 3"]"#,
+            "ready = { tcp = 80 }",
+        ),
+    ));
     let said = bench.fails(&format!("up {}", lab.display()), 1);
     assert!(
         said.contains("error: node c is not ready: its main process ended with exit code 3\nits last output:\n  | one\n  | two\n"),
@@ -76,11 +83,21 @@ fn a_failing_up_shows_the_cause_and_undoes_everything() {
 
     let lab = bench.lab(&small("missing", 3, &node(r#"["no-such-program"]"#, "")));
     let said = bench.fails(&format!("up {}", lab.display()), 1);
-    assert!(said.contains("error: node c is not ready: no-such-program: command not found in node c\n"), "{said}");
+    assert!(
+        said.contains("error: node c is not ready: no-such-program: command not found in node c\n"),
+        "{said}"
+    );
     assert!(said.ends_with("lab missing is down\n"), "{said}");
     same_host(&before);
 
-    let lab = bench.lab(&small("silent", 3, &node(r#"["sleep", "100"]"#, r#"ready = { tcp = 80, timeout = "300ms" }"#)));
+    let lab = bench.lab(&small(
+        "silent",
+        3,
+        &node(
+            r#"["sleep", "100"]"#,
+            r#"ready = { tcp = 80, timeout = "300ms" }"#,
+        ),
+    ));
     let said = bench.fails(&format!("up {}", lab.display()), 1);
     assert!(
         said.contains("error: node c is not ready: nothing accepts connections on localhost:80: Connection refused (os error 111) (waited 0.3 s)\n"),
@@ -115,7 +132,12 @@ fn ipvs_on_a_kernel_without_it_says_what_to_do() {
     let service = "[services.web]\nvip = \"10.83.5.1\"\nport = 80\ndirector = \"a\"\nservers = [\"b\"]\nengine = \"ipvs\"";
     let lab = bench.lab(&small("ipvs", 5, service));
     let said = bench.fails(&format!("up {}", lab.display()), 1);
-    for part in ["error: director a: ", "CONFIG_IP_VS", "modprobe ip_vs", "engine = \"auto\""] {
+    for part in [
+        "error: director a: ",
+        "CONFIG_IP_VS",
+        "modprobe ip_vs",
+        "engine = \"auto\"",
+    ] {
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
     same_host(&before);
@@ -142,7 +164,9 @@ fn after_a_sigkill_at_any_point_down_removes_everything() {
         if lines == usize::MAX {
             assert!(up.wait().unwrap().success());
         } else {
-            until("the journal has grown", || written() >= lines && supervisor(&bench, "killed").is_some());
+            until("the journal has grown", || {
+                written() >= lines && supervisor(&bench, "killed").is_some()
+            });
         }
         let pid = supervisor(&bench, "killed").unwrap();
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -161,9 +185,14 @@ fn a_dead_supervisor_is_told_of_and_a_new_up_recovers() {
     let before = host();
     let lab = bench.lab(&small("dead", 7, ""));
     bench.up(&lab);
-    kill(Pid::from_raw(supervisor(&bench, "dead").unwrap()), Signal::SIGKILL).unwrap();
+    kill(
+        Pid::from_raw(supervisor(&bench, "dead").unwrap()),
+        Signal::SIGKILL,
+    )
+    .unwrap();
     until("the supervisor is gone", || {
-        bench.fails("ps", 1) == "error: the supervisor of lab dead has died; `sudo nslab down dead` removes what it left\n"
+        bench.fails("ps", 1)
+            == "error: the supervisor of lab dead has died; `sudo nslab down dead` removes what it left\n"
     });
     let output = bench.run(&format!("up {}", lab.display()));
     let said = text(&output.stderr);
@@ -198,7 +227,10 @@ fn interrupting_up_undoes_it() {
         let status = up.wait().unwrap();
         if signal == Signal::SIGINT {
             assert_eq!(status.code(), Some(1));
-            assert!(said.contains("error: interrupted\n") && said.ends_with("lab cut is down\n"), "{said}");
+            assert!(
+                said.contains("error: interrupted\n") && said.ends_with("lab cut is down\n"),
+                "{said}"
+            );
         }
         until("the lab is gone", || !bench.path("run").exists());
         same_host(&before);
@@ -226,10 +258,19 @@ fn a_failing_process_is_started_again_and_told_of() {
 fn exec_hands_on_options_streams_codes_and_terminals() {
     let bench = Bench::new();
     bench.up(&bench.lab(&small("exec", 10, "")));
-    let sh = |script: &str| bench.nslab().args(["exec", "a", "sh", "-c", script]).output().unwrap();
+    let sh = |script: &str| {
+        bench
+            .nslab()
+            .args(["exec", "a", "sh", "-c", script])
+            .output()
+            .unwrap()
+    };
     assert_eq!(text(&sh("echo out; echo err >&2; exit 9").stdout), "out\n");
     let output = sh("echo out; echo err >&2; exit 9");
-    assert_eq!((text(&output.stderr).as_str(), output.status.code()), ("err\n", Some(9)));
+    assert_eq!(
+        (text(&output.stderr).as_str(), output.status.code()),
+        ("err\n", Some(9))
+    );
     assert_eq!(sh("kill -9 $$").status.code(), Some(137));
     // Options of the command are the command's.
     assert_eq!(bench.ok("exec a echo -L --json -h"), "-L --json -h\n");
@@ -237,7 +278,13 @@ fn exec_hands_on_options_streams_codes_and_terminals() {
         bench.fails("exec a no-such-command", 127),
         "nslab: exec: no-such-command: command not found in node a\n"
     );
-    assert_eq!(bench.fails("exec a /etc/hosts", 126).matches("nslab: exec: /etc/hosts: ").count(), 1);
+    assert_eq!(
+        bench
+            .fails("exec a /etc/hosts", 126)
+            .matches("nslab: exec: /etc/hosts: ")
+            .count(),
+        1
+    );
     assert_eq!(
         bench.fails("exec nobody true", 125),
         "error: lab exec has no node nobody; its nodes are a, b\n"

@@ -234,10 +234,10 @@ fn route_destination(message: &RouteMessage) -> Option<(IpNet, u32)> {
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(a)) => {
-                destination = Some(IpAddr::V4(*a))
+                destination = Some(IpAddr::V4(*a));
             }
             RouteAttribute::Destination(RouteAddress::Inet6(a)) => {
-                destination = Some(IpAddr::V6(*a))
+                destination = Some(IpAddr::V6(*a));
             }
             RouteAttribute::Oif(index) => oif = *index,
             _ => {}

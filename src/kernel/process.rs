@@ -83,7 +83,9 @@ pub fn watch(pidfd: &OwnedFd) -> Result<AsyncFd<OwnedFd>> {
     let what = || "watch a process".to_owned();
     let fd = pidfd.try_clone().op(what)?;
     // SAFETY: an OwnedFd names one open descriptor for as long as it lives, and the AsyncFd owns it.
-    unsafe { AsyncFd::register(fd) }.map_err(|e| e.into_parts().1).op(what)
+    unsafe { AsyncFd::register(fd) }
+        .map_err(|e| e.into_parts().1)
+        .op(what)
 }
 
 /// Waits until the process behind a pidfd has ended; says whether it has.

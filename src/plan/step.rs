@@ -187,7 +187,8 @@ fn service(s: &ServiceSpec) -> String {
         s.name, s.scheduler
     );
     for server in &s.servers {
-        let _ = write!(text, 
+        let _ = write!(
+            text,
             "\nserver {} {} mac {} via {} weight {}",
             server.name,
             server.address,

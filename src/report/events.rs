@@ -152,7 +152,8 @@ fn words(event: &Event) -> Option<String> {
                 s(interfaces.len())
             );
             for i in interfaces.iter().filter(|i| i.dropped > 0) {
-                let _ = write!(text, 
+                let _ = write!(
+                    text,
                     "\nwarning: {}:{} lost {} frames; its file is not complete",
                     i.node, i.interface, i.dropped
                 );

@@ -71,8 +71,9 @@ pub fn status(labs: &[Status]) -> String {
         if n > 0 {
             text.push('\n');
         }
-        let _ = write!(text, 
-            "lab {} ({}), up for {}, supervisor {}, captures in {}\n",
+        let _ = writeln!(
+            text,
+            "lab {} ({}), up for {}, supervisor {}, captures in {}",
             lab.lab,
             lab.file.display(),
             duration(lab.uptime_s),
@@ -126,8 +127,9 @@ pub fn status(labs: &[Status]) -> String {
             text.push_str(&table(&rows, &[]));
         }
         if lab.dropped > 0 {
-            let _ = write!(text, 
-                "warning: captures lost {} frames; `nslab capture` tells where\n",
+            let _ = writeln!(
+                text,
+                "warning: captures lost {} frames; `nslab capture` tells where",
                 lab.dropped
             );
         }

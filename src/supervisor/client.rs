@@ -76,7 +76,9 @@ impl Client {
     fn talk(&self, source: std::io::Error) -> Error {
         use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
         if matches!(source.kind(), BrokenPipe | ConnectionReset) {
-            return Error::SupervisorDied { lab: self.lab.clone() };
+            return Error::SupervisorDied {
+                lab: self.lab.clone(),
+            };
         }
         Error::Talk {
             lab: self.lab.clone(),

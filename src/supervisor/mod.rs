@@ -2,6 +2,7 @@
 //! answers on a control socket. `/run/nslab/<lab>/` holds its lock, state, journal, socket, logs and
 //! the pins of the lab's namespaces.
 
+mod answer;
 mod apply;
 mod client;
 mod error;
@@ -14,7 +15,9 @@ mod protocol;
 mod ready;
 mod rundir;
 mod serve;
+mod starting;
 mod teardown;
+mod worker;
 
 pub use client::{Client, find_lab, running_labs};
 pub use error::Error;

@@ -40,7 +40,7 @@ fn undo(entry: &Undo) -> Result<()> {
             s.spawn(|| Linux::new("/nonexistent".into())?.delete_marked_links(mark))
                 .join()
         })
-        .unwrap_or_else(|_| Ok(()))
+        .unwrap_or(Ok(()))
         .map_err(Error::from),
         Undo::Mount { path } => Ok(mount::detach(path)?),
         Undo::Folder { path } => remove_folder(path),

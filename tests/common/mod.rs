@@ -326,22 +326,36 @@ impl Terminal {
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(n @ 1..) = from.read(&mut chunk) {
-                to.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..n]));
+                to.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&chunk[..n]));
             }
         });
-        Self { child, master, seen }
+        Self {
+            child,
+            master,
+            seen,
+        }
     }
 
     pub fn type_line(&mut self, line: &str) {
         use std::io::Write;
-        self.master.write_all(format!("{line}\r").as_bytes()).unwrap();
+        self.master
+            .write_all(format!("{line}\r").as_bytes())
+            .unwrap();
     }
 
     pub fn resize(&self, rows: u16, columns: u16) {
         use std::os::fd::AsRawFd;
-        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = libc::winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         // SAFETY: TIOCSWINSZ reads one winsize.
-        let done = unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+        let done =
+            unsafe { libc::ioctl(self.master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
         assert_eq!(done, 0);
     }
 

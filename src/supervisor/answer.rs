@@ -1,0 +1,142 @@
+//! Answering commands on the control socket.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::Result;
+use super::error::Error;
+use super::nodes::Phase;
+use super::protocol::{NodeStatus, Reply, Request, ServiceStatus, Status};
+use super::serve::{Supervisor, no_node};
+use crate::capture::{self, Captures};
+
+impl Supervisor {
+    /// One connection: one request.
+    pub(super) fn answer(self: Rc<Self>, stream: UnixStream) {
+        tokio::task::spawn_local(async move {
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.is_err() {
+                return;
+            }
+            let mut stream = stream.into_inner();
+            let answer = match serde_json::from_str::<Request>(&line) {
+                Ok(Request::Down) => {
+                    let _ = self.stop.send(Some(stream));
+                    return;
+                }
+                Ok(Request::Status) => Reply::Status(self.status()),
+                Ok(Request::Captures) => Reply::Captures {
+                    interfaces: self.capture_stats(),
+                },
+                Ok(Request::Enter { node }) => match self.enter(&node).await {
+                    Ok(()) => Reply::Entered,
+                    Err(e) => Reply::Error {
+                        message: e.to_string(),
+                    },
+                },
+                Err(e) => Reply::Error {
+                    message: format!(
+                        "the supervisor does not understand this nslab ({e}); was it upgraded while the lab was up?"
+                    ),
+                },
+            };
+            let _ = reply(&mut stream, &answer).await;
+        });
+    }
+
+    pub(super) async fn enter(&self, name: &str) -> Result<()> {
+        // Two at once: the second waits for the first one's init.
+        for _ in 0..500 {
+            let state = {
+                let live = self.state.borrow();
+                let running = live
+                    .nodes
+                    .get(name)
+                    .ok_or_else(|| no_node(&self.lab, name))?;
+                (running.init.is_some(), live.journal.is_some())
+            };
+            match state {
+                (true, _) => return Ok(()),
+                (false, true) => return self.start(name).await,
+                (false, false) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        Err(Error::Refused(format!(
+            "node {name} is still being started; try again"
+        )))
+    }
+
+    pub(super) fn capture_stats(&self) -> Vec<capture::Stats> {
+        self.state
+            .borrow()
+            .captures
+            .as_ref()
+            .map(Captures::stats)
+            .unwrap_or_default()
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let live = self.state.borrow();
+        let nodes = self
+            .lab
+            .nodes()
+            .iter()
+            .map(|node| {
+                let running = live.nodes.get(node.name().as_str());
+                NodeStatus {
+                    name: node.name().to_string(),
+                    state: running.map_or(Phase::Idle, |r| r.phase).as_str().to_owned(),
+                    pid: running.and_then(|r| r.init.as_ref()).map(|i| i.pid),
+                    image: node.image().cloned(),
+                    addresses: node
+                        .interfaces()
+                        .iter()
+                        .map(|i| format!("{}={}", i.name(), i.address()))
+                        .collect(),
+                    restarts: running.map_or(0, |r| r.restarts),
+                }
+            })
+            .collect();
+        let services = live.directed.iter().flat_map(|d| {
+            d.services.iter().map(|s| ServiceStatus {
+                name: s.name.clone(),
+                address: format!(
+                    "{}/{}",
+                    std::net::SocketAddr::new(s.vip, s.port),
+                    if s.protocol == 17 { "udp" } else { "tcp" }
+                ),
+                director: d.node.clone(),
+                engine: d.engine.to_owned(),
+                scheduler: s.scheduler.clone(),
+                servers: s
+                    .servers
+                    .iter()
+                    .map(|r| (r.name.clone(), r.weight))
+                    .collect(),
+            })
+        });
+        Status {
+            lab: self.lab.name().to_string(),
+            file: self.launch.file.clone(),
+            supervisor: self.me,
+            uptime_s: self.begun.elapsed().as_secs(),
+            exchange: self.launch.exchange.clone(),
+            nodes,
+            services: services.collect(),
+            dropped: live
+                .captures
+                .as_ref()
+                .map_or(0, |c| c.stats().iter().map(|s| s.dropped).sum()),
+        }
+    }
+}
+
+pub(super) async fn reply(stream: &mut UnixStream, reply: &Reply) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    stream.write_all(&line).await
+}
