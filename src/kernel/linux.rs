@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use tokio::runtime::Runtime;
@@ -246,6 +247,19 @@ impl Kernel for Linux {
         let index = self.index(ns, link)?;
         self.connect(ns)?;
         self.connection(ns)?.set_up(&self.rt, link, index)
+    }
+
+    fn wait_operational(&mut self, ns: &Ns, links: &[String]) -> Result<()> {
+        self.connect(ns)?;
+        // Waits some milliseconds as a rule; the kernel puts a carrier off for a second at most.
+        for _ in 0..5000 {
+            let running = self.connection(ns)?.running(&self.rt)?;
+            if links.iter().all(|link| running.contains(link)) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(nix::errno::Errno::ETIMEDOUT).op(|| format!("see a carrier on every interface of {ns}"))
     }
 
     fn add_default_route(&mut self, ns: &Ns, via: IpAddr) -> Result<()> {

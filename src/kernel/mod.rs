@@ -151,6 +151,10 @@ pub trait Kernel {
     fn add_address(&mut self, ns: &Ns, link: &str, address: IpNet) -> Result<()>;
     /// Sets a link up.
     fn set_link_up(&mut self, ns: &Ns, link: &str) -> Result<()>;
+    /// Waits until links are operational. Setting a link up returns before that: the kernel handles
+    /// a new carrier in a work queue (net/core/link_watch.c), and until then frames are dropped and
+    /// bridge ports do not forward.
+    fn wait_operational(&mut self, ns: &Ns, links: &[String]) -> Result<()>;
     /// Adds a default route.
     fn add_default_route(&mut self, ns: &Ns, via: IpAddr) -> Result<()>;
     /// Deletes a link (and with it its veth peer). A link that is not there is not an error.

@@ -1,13 +1,16 @@
 //! rtnetlink: one connection a namespace. The crates of the netlink family break in each 0.x, so
 //! nothing of them shows outside this module.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::link::{BridgeStpState, InfoData, InfoVeth, LinkAttribute};
+use netlink_packet_route::link::{
+    BridgeStpState, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage,
+};
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
@@ -131,6 +134,19 @@ impl Connection {
             .op(|| format!("set interface {name} up"))
     }
 
+    /// Names of the links that are operational (IFF_RUNNING, RFC 2863's operational status).
+    pub(super) fn running(&self, rt: &Runtime) -> Result<HashSet<String>> {
+        let links: Vec<_> = rt
+            .block_on(self.handle.link().get().execute().try_collect())
+            .map_err(errno)
+            .op(|| "list interfaces".into())?;
+        Ok(links
+            .iter()
+            .filter(|l: &&LinkMessage| l.header.flags.contains(LinkFlags::Running))
+            .filter_map(link_name)
+            .collect())
+    }
+
     pub(super) fn delete(&self, rt: &Runtime, name: &str, index: u32) -> Result<()> {
         match rt
             .block_on(self.handle.link().del(index).execute())
@@ -196,20 +212,21 @@ impl Connection {
             .op(|| "list interfaces".into())?;
         Ok(links
             .iter()
-            .filter(|l: &&netlink_packet_route::link::LinkMessage| {
+            .filter(|l: &&LinkMessage| {
                 l.attributes
                     .iter()
                     .any(|a| matches!(a, LinkAttribute::IfAlias(x) if x == alias))
             })
-            .map(|l| {
-                let name = l.attributes.iter().find_map(|a| match a {
-                    LinkAttribute::IfName(name) => Some(name.clone()),
-                    _ => None,
-                });
-                (l.header.index, name.unwrap_or_default())
-            })
+            .map(|l| (l.header.index, link_name(l).unwrap_or_default()))
             .collect())
     }
+}
+
+fn link_name(link: &LinkMessage) -> Option<String> {
+    link.attributes.iter().find_map(|a| match a {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
 }
 
 /// The near end of a veth pair as the kernel has to know it.

@@ -59,6 +59,10 @@ impl Kernel for Recorder {
         self.note(format!("{ns}: set {link} up"))
     }
 
+    fn wait_operational(&mut self, ns: &Ns, links: &[String]) -> Result<()> {
+        self.note(format!("{ns}: wait for {}", links.join(" ")))
+    }
+
     fn add_default_route(&mut self, ns: &Ns, via: IpAddr) -> Result<()> {
         self.note(format!("{ns}: add default route via {via}"))
     }

@@ -67,6 +67,7 @@ pub fn build(lab: &Lab) -> Plan {
     }
     connect(lab, &names, &mut steps);
     host_side(lab, &names, &mut steps);
+    wait_for_links(lab, &names, &mut steps);
     accept_and_direct(lab, &mut steps);
     for node in lab.nodes().iter().filter(|n| n.has_process()) {
         steps.push(Step::Start {
@@ -220,6 +221,39 @@ fn host_side(lab: &Lab, names: &SwitchNames, steps: &mut Vec<Step>) {
             link,
         });
     }
+}
+
+/// Everything is set up; frames pass when the kernel has noticed.
+fn wait_for_links(lab: &Lab, names: &SwitchNames, steps: &mut Vec<Step>) {
+    let mut ports = Vec::new();
+    for (node, interface, _) in interfaces(lab) {
+        ports.push(names.port(node.name().as_str(), interface.name().as_str()));
+    }
+    let mut ends = Vec::new();
+    for network in lab.networks() {
+        if let Some(host) = network.host() {
+            ports.push(names.port("host", network.name().as_str()));
+            ends.push((Ns::Host, vec![host.ifname().to_string()]));
+        }
+    }
+    for node in lab.nodes().iter().filter(|n| !n.interfaces().is_empty()) {
+        let links = node
+            .interfaces()
+            .iter()
+            .map(|i| i.name().to_string())
+            .collect();
+        ends.push((Ns::named(node.name().as_str()), links));
+    }
+    if !ports.is_empty() {
+        steps.push(Step::Operational {
+            ns: Ns::named(SWITCH),
+            links: ports,
+        });
+    }
+    steps.extend(
+        ends.into_iter()
+            .map(|(ns, links)| Step::Operational { ns, links }),
+    );
 }
 
 /// The alias that a lab's links in the host's namespace carry.

@@ -66,6 +66,13 @@ pub enum Step {
         /// Which.
         link: String,
     },
+    /// Wait until links are operational.
+    Operational {
+        /// Where.
+        ns: Ns,
+        /// Which.
+        links: Vec<String>,
+    },
     /// Add a default route.
     Route {
         /// Where.
@@ -154,6 +161,9 @@ impl fmt::Display for Step {
                     .try_for_each(|i| write!(f, " {}:{}", i.node, i.interface))
             }
             Self::Up { ns, link } => write!(f, "{ns}: set {link} up"),
+            Self::Operational { ns, links } => {
+                write!(f, "{ns}: wait until operational: {}", links.join(" "))
+            }
             Self::Route { ns, via } => write!(f, "{ns}: add route default via {via}"),
             Self::Accept { ns, ruleset } => {
                 write!(f, "{ns}: program nftables")?;

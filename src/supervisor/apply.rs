@@ -69,6 +69,7 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
         Step::Address { ns, link, address } => kernel.add_address(ns, link, *address)?,
         Step::Capture { interfaces } => host.capture(kernel, interfaces)?,
         Step::Up { ns, link } => kernel.set_link_up(ns, link)?,
+        Step::Operational { ns, links } => kernel.wait_operational(ns, links)?,
         Step::Route { ns, via } => kernel.add_default_route(ns, *via)?,
         Step::Accept { ns, ruleset } => kernel.apply_nft(ns, ruleset)?,
         Step::Director {
