@@ -10,7 +10,7 @@ use super::lock;
 /// waits for RCU grace periods when its ring is set up and when it goes (`packet_set_ring` and
 /// `packet_release` in net/packet/af_packet.c call `synchronize_net`), some 10 ms each, and
 /// threads that wait at the same time share the same grace period.
-pub(super) const THREADS: usize = 64;
+pub(super) const THREADS: usize = 256;
 
 /// Closes all captures, side by side. Where no thread can be had, this one does it alone.
 pub(super) fn all(captures: Vec<Capture<Active>>) {
