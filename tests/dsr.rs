@@ -305,6 +305,11 @@ fn what_people_see() {
     assert!(hosts.contains("172.28.128.3\tthredds VIP\n"), "{hosts}");
     let down = bench.run("down");
     assert!(
+        text(&down.stderr).starts_with("captured "),
+        "{}",
+        text(&down.stderr)
+    );
+    assert!(
         text(&down.stderr).ends_with("lab dsr is down\n"),
         "{}",
         text(&down.stderr)

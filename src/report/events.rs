@@ -13,6 +13,8 @@ use crate::supervisor::Event;
 pub struct Reporter {
     how: How,
     failed: bool,
+    /// Nodes that were started and are not ready.
+    waiting: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -31,18 +33,17 @@ impl Reporter {
         let how = if json {
             How::Json
         } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new(0);
-            if let Ok(style) =
-                ProgressStyle::with_template("{spinner} {wide_bar} {pos}/{len} steps")
-            {
-                bar.set_style(style);
-            }
+            let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(Duration::from_millis(100));
             How::Bar(bar)
         } else {
             How::Plain
         };
-        Self { how, failed: false }
+        Self {
+            how,
+            failed: false,
+            waiting: Vec::new(),
+        }
     }
 
     /// Shows one event.
@@ -61,9 +62,21 @@ impl Reporter {
                 }
             }
             How::Bar(bar) => {
-                if let Event::Step { done, total } = event {
-                    bar.set_length(*total as u64);
-                    bar.set_position(*done as u64);
+                match event {
+                    Event::Step { done, total } => {
+                        if bar.length() != Some(*total as u64) {
+                            bar.set_style(steps());
+                            bar.set_length(*total as u64);
+                        }
+                        bar.set_position(*done as u64);
+                    }
+                    Event::NetworkUp { .. } => bar.set_style(ProgressStyle::default_spinner()),
+                    Event::Started { node } => self.waiting.push(node.clone()),
+                    Event::Ready { node, .. } => self.waiting.retain(|n| n != node),
+                    _ => {}
+                }
+                if !self.waiting.is_empty() {
+                    bar.set_message(format!("waiting for {}", self.waiting.join(", ")));
                 }
                 if let Some(text) = words(event) {
                     bar.println(text);
@@ -83,6 +96,12 @@ impl Reporter {
     pub fn has_failed(&self) -> bool {
         self.failed
     }
+}
+
+/// A bar that counts the plan's steps.
+fn steps() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {bar:40} {pos}/{len} steps")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// An event for people; `None` for what only a bar shows.

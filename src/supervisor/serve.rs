@@ -108,7 +108,7 @@ fn run(launch: Launch, lab: Lab) -> ExitCode {
 }
 
 /// A connection that asked for `down` and waits for its end.
-type Asker = UnixStream;
+pub(super) type Asker = UnixStream;
 
 pub(super) struct Supervisor {
     pub(super) begun: Instant,
@@ -130,6 +130,8 @@ pub(super) struct Live {
     pub(super) nodes: HashMap<String, Running>,
     pub(super) captures: Option<Captures>,
     pub(super) directed: Vec<Directed>,
+    /// Who asked for the end before the lab was up.
+    pub(super) asker: Option<Asker>,
 }
 
 /// What the main loop listens to.
@@ -164,11 +166,8 @@ impl Supervisor {
                     error: e.to_string(),
                     log,
                 });
-                let errors = this.take_down().await;
-                this.event(&Event::Down {
-                    lab: this.lab.name().to_string(),
-                    errors,
-                });
+                let asker = this.state.borrow_mut().asker.take();
+                this.take_down(asker).await;
                 Err(())
             }
         }
@@ -287,22 +286,12 @@ impl Supervisor {
                 Some(()) = async { match &mut term { Some(t) => t.recv().await, None => std::future::pending().await } } => break None,
             }
         };
-        let errors = self.take_down_telling(asker.as_ref()).await;
-        let event = Event::Down {
-            lab: self.lab.name().to_string(),
-            errors,
-        };
-        if let Some(mut stream) = asker {
-            let _ = reply(&mut stream, &Reply::Event { event }).await;
-        }
+        self.take_down(asker).await;
     }
 
-    async fn take_down(&self) -> Vec<String> {
-        self.take_down_telling(None).await
-    }
-
-    /// Everything off, captures last; gives what could not be undone.
-    async fn take_down_telling(&self, _asker: Option<&Asker>) -> Vec<String> {
+    /// Everything off, captures last. What is told goes to `up`, if it still waits, and to whoever
+    /// asked for the end.
+    async fn take_down(&self, mut asker: Option<Asker>) {
         let inits: Vec<_> = self
             .state
             .borrow_mut()
@@ -312,11 +301,21 @@ impl Supervisor {
             .collect();
         nodes::stop(&inits, GRACE).await;
         let captures = self.state.borrow_mut().captures.take();
+        let mut events = Vec::new();
         if let Some(captures) = captures {
             let interfaces = captures.stop();
-            self.event(&Event::Captured { interfaces });
+            events.push(Event::Captured { interfaces });
         }
-        teardown::undo_all(&self.dir)
+        events.push(Event::Down {
+            lab: self.lab.name().to_string(),
+            errors: teardown::undo_all(&self.dir),
+        });
+        for event in events {
+            self.event(&event);
+            if let Some(stream) = &mut asker {
+                let _ = reply(stream, &Reply::Event { event }).await;
+            }
+        }
     }
 }
 

@@ -41,7 +41,7 @@ impl Supervisor {
                 }
                 Ok((stream, _)) = inbox.listener.accept() => self.clone().answer(stream),
                 Some(asker) = inbox.stop.recv() => {
-                    drop(asker);
+                    self.state.borrow_mut().asker = asker;
                     break Err(Error::Interrupted);
                 }
             }
