@@ -36,7 +36,7 @@ pub use credentials::DEFAULT_CAPABILITIES;
 pub use error::{Error, ExecError};
 pub use exec::{ExecOptions, Target, Tty, exec};
 pub use init::{INIT_ARGV0, InitEvent, init_main};
-pub use spawn::{Init, SpawnOptions, spawn, spawn_with};
+pub use spawn::{Init, MountTemplate, SpawnOptions, spawn, spawn_with};
 
 use serde::{Deserialize, Serialize};
 

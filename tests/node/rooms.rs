@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nslab::node::{Bind, InitEvent, InitSpec};
+use nslab::node::{Bind, InitEvent, InitSpec, MountTemplate};
 
 use super::harness::{Image, Node, options, plain, stderr};
 
@@ -108,10 +108,11 @@ fn every_mount_is_read_only_or_the_nodes_own_and_none_takes_devices() {
 
 #[test]
 fn the_hosts_mount_table_stays_as_it_is() {
-    // Other tests mount and unmount their images meanwhile; a namespace of our own is quiet.
+    // In a namespace where everything is shared, as on a host with systemd: what an init mounts or
+    // unmounts would show here, if it let it. Others on this machine may still take a mount away
+    // by removing its mount point, so what must stay is what nobody removes.
     let thread = std::thread::spawn(|| {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
-        // As on a host with systemd: what an init mounts would come here, if it let it.
         let flags = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED;
         nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).unwrap();
         let table = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
@@ -122,8 +123,68 @@ fn the_hosts_mount_table_stays_as_it_is() {
         (before, during, table())
     });
     let (before, during, after) = thread.join().unwrap();
-    assert_eq!(before, during);
-    assert_eq!(before, after);
+    let before: Vec<&str> = before.lines().collect();
+    for table in [&during, &after] {
+        let added: Vec<&str> = table
+            .lines()
+            .filter(|line| !before.contains(line))
+            .collect();
+        assert!(added.is_empty(), "{added:#?}");
+        for point in ["/", "/proc", "/sys", "/dev"] {
+            let at = |line: &&&str| line.split(' ').nth(4) == Some(point);
+            let line = before.iter().find(at).expect("it is mounted");
+            assert!(table.lines().any(|other| other == *line), "{point} is gone");
+        }
+    }
+}
+
+#[test]
+fn a_node_from_a_template_does_not_copy_later_mounts() {
+    let thread = std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let mount = |source, target, kind, flags| {
+            nix::mount::mount(source, target, kind, flags, None::<&str>).unwrap();
+        };
+        let none = None::<&str>;
+        mount(
+            none,
+            "/",
+            none,
+            nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_SHARED,
+        );
+        let (image, rootfs) = image();
+        let template = std::sync::Arc::new(MountTemplate::new().unwrap());
+        let later = tempfile::tempdir_in("/var/tmp").unwrap();
+        let later = later.path().to_str().unwrap();
+        mount(
+            Some("tmpfs"),
+            later,
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+        );
+        fs::write(format!("{later}/file"), "").unwrap();
+        let looks = |node: &Node| {
+            assert_eq!(node.early, [InitEvent::Up]);
+            node.sh(&format!(
+                "cat /proc/self/mountinfo; ls -A {later} 2> /dev/null || true"
+            ))
+        };
+        let from = Node::spawn_from(&plain("n"), Some(template.clone()));
+        assert!(!looks(&from).contains(later) && !looks(&from).contains("file\n"));
+        let without = Node::spawn(&plain("n"));
+        assert!(looks(&without).contains(later) && looks(&without).contains("file\n"));
+        let overlay = Node::spawn_from(
+            &InitSpec {
+                rootfs,
+                ..plain("i")
+            },
+            Some(template),
+        );
+        assert_eq!(overlay.sh("cat /etc/layer"), "top\n");
+        drop((overlay, image));
+        nix::mount::umount2(later, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    });
+    thread.join().unwrap();
 }
 
 #[test]
