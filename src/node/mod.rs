@@ -41,7 +41,7 @@ pub use spawn::{Init, MountTemplate, SpawnOptions, spawn, spawn_with};
 use serde::{Deserialize, Serialize};
 
 /// What the binary does when it was started under another name than `nslab`: init of a node
-/// ([`INIT_ARGV0`]), or the tests' way to [`exec`] ([`exec::EXEC_ARGV0`]). To be called first thing
+/// ([`INIT_ARGV0`]), or the tests' way to [`exec()`] (`nslab-exec`). To be called first thing
 /// in `main`, before any thread exists; returns when this is an ordinary start.
 pub fn reexec() {
     let argv0 = std::env::args_os().next().unwrap_or_default();
