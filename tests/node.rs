@@ -6,6 +6,9 @@ mod harness;
 #[path = "node/rooms.rs"]
 mod rooms;
 
+#[path = "node/images.rs"]
+mod images;
+
 #[path = "node/life.rs"]
 mod life;
 

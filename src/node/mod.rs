@@ -36,12 +36,12 @@ pub use credentials::DEFAULT_CAPABILITIES;
 pub use error::{Error, ExecError};
 pub use exec::{ExecOptions, Target, Tty, exec};
 pub use init::{INIT_ARGV0, InitEvent, init_main};
-pub use spawn::{Init, SpawnOptions, spawn, spawn_with};
+pub use spawn::{Init, MountTemplate, SpawnOptions, spawn, spawn_with};
 
 use serde::{Deserialize, Serialize};
 
 /// What the binary does when it was started under another name than `nslab`: init of a node
-/// ([`INIT_ARGV0`]), or the tests' way to [`exec`] ([`exec::EXEC_ARGV0`]). To be called first thing
+/// ([`INIT_ARGV0`]), or the tests' way to [`exec()`] (`nslab-exec`). To be called first thing
 /// in `main`, before any thread exists; returns when this is an ordinary start.
 pub fn reexec() {
     let argv0 = std::env::args_os().next().unwrap_or_default();

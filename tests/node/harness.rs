@@ -7,13 +7,14 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::wait::waitpid;
 use nslab::node::{
-    DEFAULT_CAPABILITIES, ExecOptions, Init, InitEvent, InitSpec, Process, RestartPolicy, Rootfs,
-    SpawnOptions, Target, Tty, spawn_with,
+    DEFAULT_CAPABILITIES, ExecOptions, Init, InitEvent, InitSpec, MountTemplate, Process,
+    RestartPolicy, Rootfs, SpawnOptions, Target, Tty, spawn_with,
 };
 
 /// The binary under test.
@@ -81,9 +82,15 @@ pub struct Node {
 impl Node {
     /// Spawns an init and reads events up to `Up`, or to the end.
     pub fn spawn(spec: &InitSpec) -> Self {
+        Self::spawn_from(spec, None)
+    }
+
+    /// The same from a template of mounts.
+    pub fn spawn_from(spec: &InitSpec, mounts: Option<Arc<MountTemplate>>) -> Self {
         need_root();
         let options = SpawnOptions {
             exe: Some(PathBuf::from(NSLAB)),
+            mounts,
         };
         let init = spawn_with(spec, netns().as_fd(), &options).expect("the init starts");
         let status = BufReader::new(File::from(init.status.try_clone().expect("a descriptor")));

@@ -248,6 +248,7 @@ fn a_killed_init_takes_everything_along() {
 fn helper_supervisor() {
     let options = SpawnOptions {
         exe: Some(NSLAB.into()),
+        ..SpawnOptions::default()
     };
     let spec = running("n", "sleep 1000", RestartPolicy::No);
     let init = spawn_with(&spec, netns().as_fd(), &options).unwrap();
@@ -308,6 +309,7 @@ fn a_failed_start_in_the_clone_is_told() {
     need_root();
     let options = SpawnOptions {
         exe: Some("/no/nslab".into()),
+        ..SpawnOptions::default()
     };
     let error = spawn_with(&plain("n"), netns().as_fd(), &options).unwrap_err();
     assert_eq!(

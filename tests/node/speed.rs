@@ -21,32 +21,26 @@ fn time(what: impl FnOnce()) -> Duration {
 #[ignore = "a measurement"]
 fn speed() {
     need_root();
-    // In a mount namespace of this thread's own, with as many pinned namespaces as asked for.
+    // In a mount namespace of this thread's own, with a thousand pinned namespaces later.
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace");
     let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("private");
-    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mounts");
-    for point in mounts.lines().filter_map(|line| line.split(' ').nth(4)) {
+    let table = || std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mounts");
+    let mounts = || table().lines().count();
+    for point in table().lines().filter_map(|line| line.split(' ').nth(4)) {
         if point.starts_with("/tmp/") || point.starts_with("/run/") {
             // Those of others; a pin below one that is gone already cannot be found.
             let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
         }
     }
-    let pins = std::env::var("PINS").map_or(0, |pins| pins.parse().expect("a number"));
-    for _ in 0..pins {
-        let bind = nix::mount::MsFlags::MS_BIND;
-        let net = Some("/proc/self/ns/net");
-        nix::mount::mount(
-            net,
-            "/run/nslab-speed-pin",
-            None::<&str>,
-            bind,
-            None::<&str>,
-        )
-        .expect("a pin");
-    }
-    let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").expect("mounts");
-    println!("mounts here              {}", mounts.lines().count());
+    let file = tempfile::NamedTempFile::new_in("/run").expect("a file");
+    let pin = || {
+        for _ in 0..1000 {
+            let bind = nix::mount::MsFlags::MS_BIND;
+            let net = Some("/proc/self/ns/net");
+            nix::mount::mount(net, file.path(), None::<&str>, bind, None::<&str>).expect("a pin");
+        }
+    };
     let mut nodes = Vec::new();
     let up = median(
         (0..50)
@@ -54,6 +48,24 @@ fn speed() {
             .collect(),
     );
     println!("netns + spawn -> Up      {up:?}");
+    let template = Some(std::sync::Arc::new(
+        nslab::node::MountTemplate::new().expect("mounts"),
+    ));
+    println!("mounts here              {}", mounts());
+    pin();
+    println!("mounts here              {}", mounts());
+    let up = median(
+        (0..50)
+            .map(|_| time(|| nodes.push(Node::up(&plain("n")))))
+            .collect(),
+    );
+    println!("netns + spawn -> Up      {up:?}");
+    let up = median(
+        (0..50)
+            .map(|_| time(|| nodes.push(Node::spawn_from(&plain("n"), template.clone()))))
+            .collect(),
+    );
+    println!("the same from a template {up:?}");
     let node = nodes.pop().expect("a node");
     let down = median(nodes.into_iter().map(|node| time(|| drop(node))).collect());
     println!("SIGKILL -> reaped        {down:?}");
