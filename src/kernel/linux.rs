@@ -190,7 +190,7 @@ impl Kernel for Linux {
 
     fn set_sysctls(&mut self, ns: &Ns, values: &[Sysctl]) -> Result<()> {
         self.enter(ns)?;
-        values.iter().try_for_each(sysctl::set)
+        sysctl::set(values)
     }
 
     fn add_bridge(&mut self, ns: &Ns, bridge: &BridgeSpec) -> Result<()> {

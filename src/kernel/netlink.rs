@@ -85,6 +85,9 @@ impl Connection {
     ///
     /// The near end must not be set up in the same message: veth_open() would find it without a
     /// peer (ENOTCONN), and undoing that costs an RCU grace period.
+    ///
+    /// One queue each, where the kernel's default is one for each processor: they only matter to
+    /// XDP and GRO, and every one is an object in sysfs that has to be made and removed.
     pub(super) fn add_veth(
         &self,
         rt: &Runtime,
@@ -96,7 +99,9 @@ impl Connection {
         let mut peer = LinkUnspec::new_with_name(near.name)
             .address(near.mac.to_vec())
             .mtu(near.mtu)
-            .setns_by_fd(near.ns);
+            .setns_by_fd(near.ns)
+            .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1));
         if let Some(index) = near.index {
             peer = peer.index(index);
         }
@@ -104,6 +109,8 @@ impl Connection {
             .index(port_index)
             .mtu(near.mtu)
             .controller(bridge)
+            .append_extra_attribute(LinkAttribute::NumTxQueues(1))
+            .append_extra_attribute(LinkAttribute::NumRxQueues(1))
             .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
             .build();
         rt.block_on(self.handle.link().add(message).execute())
