@@ -40,15 +40,14 @@ impl Folders {
     fn open(&mut self, path: &str) -> rustix::io::Result<File> {
         let (folder, rest) = split(path);
         let known = self.0.iter().position(|(name, _)| name == folder);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let whole = format!("/proc/sys/{folder}");
-                let fd = rustix::fs::open(whole, flags, Mode::empty())?;
-                self.0.push((folder.to_owned(), fd));
-                self.0.len() - 1
-            }
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let whole = format!("/proc/sys/{folder}");
+            let fd = rustix::fs::open(whole, flags, Mode::empty())?;
+            self.0.push((folder.to_owned(), fd));
+            self.0.len() - 1
         };
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.0[known].1, rest, flags, Mode::empty())?.into())

@@ -227,12 +227,15 @@ pub fn host() -> BTreeMap<String, String> {
         .filter(|c| c.starts_with("nslab-"))
         .collect();
     all.insert("processes".into(), processes.join("\n"));
-    let mut cgroups = Vec::new();
-    folders(Path::new("/sys/fs/cgroup"), 4, &mut cgroups);
-    all.insert("cgroups".into(), cgroups.join("\n"));
-    for dir in ["/run", "/var/lib/nslab/nodes"] {
+    // Others make folders there too, so only what bears our name counts.
+    for (dir, depth) in [
+        ("/sys/fs/cgroup", 4),
+        ("/run", 2),
+        ("/var/lib/nslab/nodes", 2),
+    ] {
         let mut names = Vec::new();
-        folders(Path::new(dir), 2, &mut names);
+        folders(Path::new(dir), depth, &mut names);
+        names.retain(|n| n.contains("nslab"));
         all.insert(dir.into(), names.join("\n"));
     }
     all
