@@ -3,7 +3,7 @@
 //!
 //! One libpcap handle an interface, opened inside the interface's namespace while its link may
 //! still be down ([`open`]); a few threads that wait on all of them at once ([`reader`]); one pcap
-//! file each, with nanoseconds, written as soon as the kernel hands frames over ([`file`]), so that
+//! file each, with nanoseconds, written as soon as the kernel hands frames over (`file`), so that
 //! `tcpdump -r` reads it while the lab runs.
 //!
 //! A capture socket keeps its network namespace, and so the interfaces in it, alive: a namespace

@@ -1,6 +1,6 @@
 //! The layer applier: one layer's tar stream into one folder, for overlayfs.
 //!
-//! Safe against any content, also as root: see [`beneath`](super::beneath). A layer is unpacked on
+//! Safe against any content, also as root: see [`beneath`]. A layer is unpacked on
 //! its own and not onto the layers below it, so whiteouts become what overlayfs takes for them
 //! (Documentation/filesystems/overlayfs.rst): a character device 0/0 for a removed file, the
 //! attribute `trusted.overlay.opaque` for a folder whose lower content is hidden. Without root the

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags};
 use netlink_packet_route::link::{
     BridgeStpState, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage,
 };
@@ -171,10 +172,15 @@ impl Connection {
         index: u32,
         address: IpNet,
     ) -> Result<()> {
-        let request = self
+        let mut request = self
             .handle
             .address()
             .add(index, address.addr(), address.prefix_len());
+        if address.addr().is_ipv6() {
+            // Usable at once: no wait for an answer from whoever might have the address.
+            let flags = AddressAttribute::Flags(AddressFlags::Nodad);
+            request.message_mut().attributes.push(flags);
+        }
         rt.block_on(request.execute())
             .map_err(errno)
             .op(|| format!("add address {address} to {name}"))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::error::OnPath;
 use super::{Error, Event, Result};
 
-/// The first argument (argv[0]) that makes the binary a supervisor.
+/// The first argument (`argv[0]`) that makes the binary a supervisor.
 pub const SUPERVISOR: &str = "nslab-supervisor";
 
 /// Everything that a supervisor is told, as one line of JSON on its standard input. The input then
