@@ -29,6 +29,9 @@ pub enum NameError {
     Reserved(&'static str),
 }
 
+/// Names in /etc/hosts are compared without regard to case (RFC 4343).
+const VIP: &str = "`VIP` is the first service's address in every /etc/hosts";
+
 /// RFC 1123 host label in lower case; no `_`, so that `<node>_<if>.pcap` can be taken apart again.
 fn host_label(s: &str, max: usize) -> Result<(), NameError> {
     const ALLOWED: &str = "lower-case letters, digits and '-'";
@@ -94,6 +97,7 @@ name!(
     NodeName, |s| match s {
         "localhost" => Err(NameError::Reserved("every node is its own localhost")),
         "all" => Err(NameError::Reserved("it means every node in commands")),
+        "vip" => Err(NameError::Reserved(VIP)),
         _ => host_label(s, 63),
     }
 );
@@ -105,6 +109,7 @@ name!(
     /// Name of a service; at most 63 bytes. It is in every node's /etc/hosts as well.
     ServiceName, |s| match s {
         "localhost" => Err(NameError::Reserved("every node is its own localhost")),
+        "vip" => Err(NameError::Reserved(VIP)),
         _ => host_label(s, 63),
     }
 );
@@ -184,5 +189,17 @@ impl fmt::Debug for Mac {
 impl Serialize for Mac {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_called_vip_but_the_vip() {
+        let said = "is reserved: `VIP` is the first service's address in every /etc/hosts";
+        assert_eq!(NodeName::new("vip").unwrap_err().to_string(), said);
+        assert_eq!(ServiceName::new("vip").unwrap_err().to_string(), said);
     }
 }

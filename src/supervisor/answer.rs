@@ -95,7 +95,11 @@ impl Supervisor {
                     addresses: node
                         .interfaces()
                         .iter()
-                        .map(|i| format!("{}={}", i.name(), i.address()))
+                        .flat_map(|i| {
+                            let aliases = i.aliases().iter().map(|a| ipnet::IpNet::from(*a));
+                            let all = std::iter::once(i.address()).chain(aliases);
+                            all.map(move |a| format!("{}={a}", i.name()))
+                        })
                         .collect(),
                     restarts: running.map_or(0, |r| r.restarts),
                 }
