@@ -34,6 +34,7 @@ pub struct Linux {
     rt: Runtime,
     spaces: HashMap<Ns, Space>,
     current: Ns,
+    sysctls: sysctl::Writer,
 }
 
 impl Linux {
@@ -54,6 +55,7 @@ impl Linux {
             rt,
             spaces: HashMap::from([(Ns::Host, home)]),
             current: Ns::Host,
+            sysctls: sysctl::Writer::default(),
         })
     }
 
@@ -190,7 +192,7 @@ impl Kernel for Linux {
 
     fn set_sysctls(&mut self, ns: &Ns, values: &[Sysctl]) -> Result<()> {
         self.enter(ns)?;
-        sysctl::set(values)
+        self.sysctls.set(values)
     }
 
     fn add_bridge(&mut self, ns: &Ns, bridge: &BridgeSpec) -> Result<()> {
