@@ -143,8 +143,9 @@ fn configure_links(lab: &Lab, roles: &Roles, steps: &mut Vec<Step>) {
     }
 }
 
-/// Up, but without a carrier: each link's other end, the bridge's port, is still down. Nothing can
-/// pass, and libpcap, which refuses links that are down, can open them.
+/// Up, but without a carrier: each link's other end, the bridge's port, is still down, so nothing
+/// can pass before the captures run. What coming up itself does (routes of the subnet, IPv6's
+/// addresses) is over by then.
 fn set_up(lab: &Lab, steps: &mut Vec<Step>) {
     for node in lab.nodes() {
         let ns = Ns::named(node.name().as_str());
