@@ -142,15 +142,19 @@ impl Connection {
             .op(|| format!("set interface {name} up"))
     }
 
+    /// All links of this namespace.
+    fn links(&self, rt: &Runtime) -> Result<Vec<LinkMessage>> {
+        rt.block_on(self.handle.link().get().execute().try_collect())
+            .map_err(errno)
+            .op(|| "list interfaces".into())
+    }
+
     /// Names of the links that are operational (IFF_RUNNING, RFC 2863's operational status).
     pub(super) fn running(&self, rt: &Runtime) -> Result<HashSet<String>> {
-        let links: Vec<_> = rt
-            .block_on(self.handle.link().get().execute().try_collect())
-            .map_err(errno)
-            .op(|| "list interfaces".into())?;
+        let links = self.links(rt)?;
         Ok(links
             .iter()
-            .filter(|l: &&LinkMessage| l.header.flags.contains(LinkFlags::Running))
+            .filter(|l| l.header.flags.contains(LinkFlags::Running))
             .filter_map(link_name)
             .collect())
     }
@@ -219,13 +223,10 @@ impl Connection {
 
     /// Links whose alias is `alias`: (index, name).
     pub(super) fn links_with_alias(&self, rt: &Runtime, alias: &str) -> Result<Vec<(u32, String)>> {
-        let links: Vec<_> = rt
-            .block_on(self.handle.link().get().execute().try_collect())
-            .map_err(errno)
-            .op(|| "list interfaces".into())?;
+        let links = self.links(rt)?;
         Ok(links
             .iter()
-            .filter(|l: &&LinkMessage| {
+            .filter(|l| {
                 l.attributes
                     .iter()
                     .any(|a| matches!(a, LinkAttribute::IfAlias(x) if x == alias))
