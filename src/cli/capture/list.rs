@@ -1,30 +1,21 @@
-//! `nslab capture`.
+//! `nslab capture list`.
 
-use super::{Failure, LabArg, Result};
+use super::super::{Failure, LabArg, Result, need_root, print, print_json};
 use crate::report;
 use crate::supervisor::{Client, Reply, Request, find_lab};
 
-/// Arguments of `nslab capture`.
+/// Arguments of `nslab capture list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
     #[command(flatten)]
     lab: LabArg,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    /// List captures (what `nslab capture` alone does)
-    List,
-}
-
 pub(super) fn run(args: &Args) -> Result<()> {
-    super::need_root("capture")?;
-    let (None | Some(Command::List)) = args.command;
+    need_root("capture")?;
     let dir = find_lab(args.lab.lab.as_deref())?;
     let Reply::Captures { interfaces } = Client::connect(&dir)?.ask(&Request::Captures)? else {
         return Err(Failure::lab(
@@ -32,10 +23,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         ));
     };
     if args.json {
-        return super::print_json(&interfaces);
+        return print_json(&interfaces);
     }
     if interfaces.is_empty() {
-        return super::print(&format!("lab {} captures nothing\n", dir.lab()));
+        return print(&format!("lab {} captures nothing\n", dir.lab()));
     }
-    super::print(&report::captures(&interfaces))
+    print(&report::captures(&interfaces))
 }

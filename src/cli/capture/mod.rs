@@ -1,0 +1,28 @@
+//! `nslab capture` and its subcommands, one file each.
+
+mod list;
+
+use super::Result;
+
+/// Arguments of `nslab capture`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: list::Args,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List captures (what `nslab capture` alone does)
+    List(list::Args),
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    match &args.command {
+        None => list::run(&args.list),
+        Some(Command::List(list)) => list::run(list),
+    }
+}
