@@ -19,3 +19,4 @@ pub mod plan;
 pub mod report;
 pub mod spec;
 pub mod supervisor;
+pub mod trace;

@@ -9,5 +9,5 @@ pub use model::{
     Accept, Capture, CaptureScope, EngineChoice, HostSide, Interface, Lab, Method, Network, Node,
     Protocol, Ready, ReadyKind, Restart, Scheduler, Server, Service, Volume,
 };
-pub use names::{IfName, LabName, Mac, NameError, NetworkName, NodeName, ServiceName};
+pub use names::{IfName, LabName, Mac, MacError, NameError, NetworkName, NodeName, ServiceName};
 pub use validate::{check, load};

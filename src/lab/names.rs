@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a name was refused, as prose that can follow the name in a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -192,9 +192,58 @@ impl Serialize for Mac {
     }
 }
 
+/// Six bytes in hexadecimal, colons between them.
+impl std::str::FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let wrong = || MacError(text.to_owned());
+        let mut octets = [0; 6];
+        let mut parts = text.split(':');
+        for octet in &mut octets {
+            let hex = |p: &&str| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit());
+            let part = parts.next().filter(hex).ok_or_else(wrong)?;
+            *octet = u8::from_str_radix(part, 16).map_err(|_| wrong())?;
+        }
+        if parts.next().is_some() {
+            return Err(wrong());
+        }
+        Ok(Self(octets))
+    }
+}
+
+/// A text that is no Ethernet address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no Ethernet address; one looks like 02:1c:9e:00:4f:a3")]
+pub struct MacError(String);
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ethernet_address_reads_back() {
+        let mac = Mac::from([2, 0x1c, 0x9e, 0, 0x4f, 0xa3]);
+        assert_eq!("02:1c:9e:00:4f:a3".parse(), Ok(mac));
+        for wrong in [
+            "",
+            "02:1c:9e:00:4f",
+            "02:1c:9e:00:4f:a3:00",
+            "02:1c:9e:00:4f:+3",
+        ] {
+            assert_eq!(
+                wrong.parse::<Mac>().unwrap_err().to_string(),
+                format!("{wrong:?} is no Ethernet address; one looks like 02:1c:9e:00:4f:a3")
+            );
+        }
+    }
 
     #[test]
     fn nothing_is_called_vip_but_the_vip() {
