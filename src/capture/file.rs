@@ -44,7 +44,7 @@ pub fn prepare_dir(path: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> 
 
 /// What to do about a directory that is not there.
 #[derive(Clone, Copy)]
-enum Missing {
+pub(super) enum Missing {
     Refuse,
     /// Make it, and give it to this user and group.
     Make(Option<(u32, u32)>),
@@ -52,7 +52,7 @@ enum Missing {
 
 /// Opens `path` without following a link in its last two components, the only ones that may be
 /// missing.
-fn walk(path: &Path, missing: Missing) -> Result<OwnedFd, Error> {
+pub(super) fn walk(path: &Path, missing: Missing) -> Result<OwnedFd, Error> {
     let nameless = || Error::Nameless { path: path.into() };
     let last = path.file_name().ok_or_else(nameless)?;
     let parent = path.parent().ok_or_else(nameless)?;
@@ -118,7 +118,7 @@ fn directory(what: &'static str, path: &Path, errno: Errno) -> Error {
 
 /// Changes the owner. File systems that have no owners (FAT, a VirtualBox shared folder) refuse
 /// with EPERM even to root; there the mount decides, and the file is as good.
-fn give(fd: impl AsFd, (uid, gid): (u32, u32)) -> Result<(), Errno> {
+pub(super) fn give(fd: impl AsFd, (uid, gid): (u32, u32)) -> Result<(), Errno> {
     match rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
         Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
         other => other,
@@ -186,7 +186,7 @@ impl Folders {
 
 /// Removes what has the name and makes a new file: neither a symbolic link nor a hard link nor a
 /// FIFO that a user put there is ever written to.
-fn create(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, (&'static str, Errno)> {
+pub(super) fn create(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, (&'static str, Errno)> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Someone may put it there again in between; not for ever.
     for _ in 0..8 {

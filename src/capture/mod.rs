@@ -9,6 +9,7 @@
 //! A capture socket keeps its network namespace, and so the interfaces in it, alive: a namespace
 //! goes away only after [`Captures::stop`].
 
+mod beside;
 mod close;
 mod error;
 mod file;
@@ -26,6 +27,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use beside::write_beside;
 pub use error::Error;
 pub use file::prepare_dir;
 

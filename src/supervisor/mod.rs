@@ -15,6 +15,7 @@ mod protocol;
 mod ready;
 mod rundir;
 mod serve;
+mod shape;
 mod starting;
 mod teardown;
 mod worker;

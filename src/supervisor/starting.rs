@@ -114,6 +114,7 @@ impl Supervisor {
             ms,
         });
         if capturing > 0 {
+            self.write_topology();
             let folder = self.launch.exchange.clone();
             self.event(&Event::Capturing {
                 interfaces: capturing,

@@ -1,7 +1,7 @@
 //! A packet in one line.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::{Arp, FIN, Icmp, Ip, Net, Packet, Payload, RST, SYN, Tcp};
 
@@ -190,12 +190,4 @@ fn name_v6(icmp: &Icmp) -> Option<&'static str> {
         143 => "multicast listener report",
         _ => return None,
     })
-}
-
-/// Names an address with a port, if there is one.
-pub(crate) fn end(address: IpAddr, port: Option<u16>) -> String {
-    port.map_or_else(
-        || address.to_string(),
-        |port| SocketAddr::new(address, port).to_string(),
-    )
 }
