@@ -5,6 +5,7 @@
 //! down what it was told and can be made to fail at any call, so that order and undoing are tested
 //! without root.
 
+mod answers;
 mod error;
 mod ethtool;
 pub mod ipvs;

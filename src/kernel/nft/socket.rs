@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NlasIterator, parse_string};
+use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -10,13 +10,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::batch;
 use super::encode::Message;
 use super::error::{Error, hint};
+use crate::kernel::answers;
 
-/// `NLM_F_CAPPED` and `NLM_F_ACK_TLVS` (linux/netlink.h): what follows the errno in an answer.
-const CAPPED: u16 = 0x100;
-const ACK_TLVS: u16 = 0x200;
-/// `NLMSGERR_ATTR_MSG`.
-const ATTR_MSG: u16 = 1;
-const NLMSG_HEADER: usize = 16;
+pub(super) use crate::kernel::answers::{Answer, Raw};
 
 /// Index of a device in the network namespace of the calling thread.
 pub(super) fn device_index(name: &str) -> io::Result<u32> {
@@ -88,17 +84,6 @@ pub(super) fn run(messages: &[Message]) -> Result<(), Error> {
     judge(messages, batch.last, &answers, overrun)
 }
 
-/// An answer to one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
-    /// The message's sequence number.
-    pub sequence: u32,
-    /// 0 or a positive errno.
-    pub errno: i32,
-    /// The kernel's own words.
-    pub detail: Option<String>,
-}
-
 /// What the answers say about the batch.
 pub(super) fn judge(
     messages: &[Message],
@@ -140,36 +125,9 @@ pub(super) fn judge(
     Ok(())
 }
 
-/// A netlink message in a datagram.
-pub(super) struct Raw<'a> {
-    /// `NLMSG_*`, or subsystem and `NFT_MSG_*`.
-    pub kind: u16,
-    /// `NLM_F_*`.
-    pub flags: u16,
-    /// Sequence number of what it answers.
-    pub sequence: u32,
-    /// What follows the header.
-    pub payload: &'a [u8],
-}
-
 /// Takes a datagram apart into messages.
 pub(super) fn split(bytes: &[u8]) -> Result<Vec<Raw<'_>>, Error> {
-    let mut out = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let message = NetlinkBuffer::new_checked(rest).map_err(|e| answer_error(&e))?;
-        let length = message.length() as usize;
-        out.push(Raw {
-            kind: message.message_type(),
-            flags: message.flags(),
-            sequence: message.sequence_number(),
-            payload: rest
-                .get(NLMSG_HEADER..length)
-                .ok_or_else(|| answer_error(&"cut short"))?,
-        });
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(out)
+    answers::split(bytes).map_err(|e| answer_error(&e))
 }
 
 /// Reads the answers in a datagram.
@@ -183,30 +141,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Answer>, Error> {
 
 /// Reads a `struct nlmsgerr` with what may follow it.
 pub(super) fn answer(flags: u16, sequence: u32, payload: &[u8]) -> Result<Answer, Error> {
-    let word = |at: usize| payload.get(at..at + 4).and_then(|b| b.try_into().ok());
-    let code = word(0)
-        .map(i32::from_ne_bytes)
-        .ok_or_else(|| answer_error(&"no errno"))?;
-    let mut detail = None;
-    if flags & ACK_TLVS != 0 {
-        // Behind the errno stands the header of the message in question, and, unless the kernel
-        // was told to leave it out, the message.
-        let copied = word(4).map_or(0, |len| u32::from_ne_bytes(len) as usize);
-        let skip = 4 + if flags & CAPPED == 0 {
-            copied.next_multiple_of(4)
-        } else {
-            NLMSG_HEADER
-        };
-        detail = NlasIterator::new(payload.get(skip..).unwrap_or_default())
-            .filter_map(Result::ok)
-            .find(|nla| nla.kind() == ATTR_MSG)
-            .and_then(|nla| parse_string(nla.value()).ok());
-    }
-    Ok(Answer {
-        sequence,
-        errno: code.saturating_neg(),
-        detail,
-    })
+    answers::answer(flags, sequence, payload).map_err(|e| answer_error(&e))
 }
 
 pub(super) fn receive_error(source: io::Error) -> Error {

@@ -1,4 +1,4 @@
-//! Kernel IPVS over generic netlink (include/uapi/linux/ip_vs.h). So far: whether it is there.
+//! The family's number, which the kernel gives out anew at each boot, and whether there is one.
 
 use std::io;
 
@@ -6,41 +6,29 @@ use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_generic::GenlMessage;
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
-use netlink_sys::protocols::NETLINK_GENERIC;
-use netlink_sys::{Socket, SocketAddr};
+use netlink_sys::Socket;
+
+use super::{Error, Result, socket};
 
 /// `IPVS_GENL_NAME`.
-const FAMILY: &str = "IPVS";
-
-/// Why the kernel could not be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The socket failed.
-    #[error("cannot {what} to look for IPVS over generic netlink: {source}")]
-    Socket {
-        /// What was tried.
-        what: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// An answer that cannot be read.
-    #[error("cannot understand the kernel's answer to the search for IPVS: {0}")]
-    Answer(String),
-}
+pub(super) const FAMILY: &str = "IPVS";
+/// What is asked, for error texts.
+const ASK: &str = "look for IPVS";
 
 /// Whether this kernel has IPVS. Where it is a module (alias
 /// `net-pf-16-proto-16-family-IPVS` of ip_vs) the question itself loads it, which takes root in
 /// the initial user namespace.
-pub fn probe() -> Result<bool, Error> {
-    let failed = |what| move |source| Error::Socket { what, source };
-    let mut socket = Socket::new(NETLINK_GENERIC).map_err(failed("open a socket"))?;
-    socket.bind_auto().map_err(failed("bind a socket"))?;
-    socket
-        .connect(&SocketAddr::new(0, 0))
-        .map_err(failed("connect a socket"))?;
-    socket.send(&question(), 0).map_err(failed("send"))?;
-    let (bytes, _) = socket.recv_from_full().map_err(failed("receive"))?;
-    verdict(&bytes)
+pub fn probe() -> Result<bool> {
+    resolve(&socket::connect()?).map(|number| number.is_some())
+}
+
+/// The family's number; none where the kernel has no IPVS.
+pub(super) fn resolve(socket: &Socket) -> Result<Option<u16>> {
+    socket::send(socket, &question(), ASK)?;
+    verdict(&socket::receive(socket).map_err(|source| Error::Socket {
+        what: ASK.into(),
+        source,
+    })?)
 }
 
 /// CTRL_CMD_GETFAMILY by name.
@@ -59,19 +47,32 @@ fn question() -> Vec<u8> {
 }
 
 /// The family's description means yes, ENOENT no.
-fn verdict(bytes: &[u8]) -> Result<bool, Error> {
+fn verdict(bytes: &[u8]) -> Result<Option<u16>> {
+    let answer = |why: String| Error::Answer {
+        what: ASK.into(),
+        why,
+    };
     let message = NetlinkMessage::<GenlMessage<GenlCtrl>>::deserialize(bytes)
-        .map_err(|e| Error::Answer(e.to_string()))?;
+        .map_err(|e| answer(e.to_string()))?;
     match message.payload {
-        NetlinkPayload::InnerMessage(_) => Ok(true),
+        NetlinkPayload::InnerMessage(found) => {
+            let number = found.payload.nlas.into_iter().find_map(|a| match a {
+                GenlCtrlAttrs::FamilyId(number) => Some(number),
+                _ => None,
+            });
+            match number {
+                Some(_) => Ok(number),
+                None => Err(answer("it has no number".into())),
+            }
+        }
         NetlinkPayload::Error(e) => match e.raw_code().saturating_neg() {
-            libc::ENOENT => Ok(false),
+            libc::ENOENT => Ok(None),
             errno => Err(Error::Socket {
-                what: "ask",
+                what: ASK.into(),
                 source: io::Error::from_raw_os_error(errno),
             }),
         },
-        other => Err(Error::Answer(format!("{other:?}"))),
+        other => Err(answer(format!("{other:?}"))),
     }
 }
 
@@ -101,10 +102,10 @@ mod tests {
             bytes.extend(question()[..16].iter());
             bytes
         };
-        assert!(!verdict(&error(libc::ENOENT)).unwrap());
+        assert_eq!(verdict(&error(libc::ENOENT)).unwrap(), None);
         assert_eq!(
             verdict(&error(libc::EPERM)).unwrap_err().to_string(),
-            "cannot ask to look for IPVS over generic netlink: Operation not permitted (os error 1)"
+            "cannot look for IPVS over generic netlink: Operation not permitted (os error 1)"
         );
         assert!(verdict(&[1, 2, 3]).is_err());
     }
