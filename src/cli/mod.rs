@@ -3,6 +3,7 @@
 mod capture;
 mod check;
 mod down;
+mod events;
 mod exec;
 pub mod image;
 mod lab_file;
@@ -46,6 +47,8 @@ enum Command {
     Shell(exec::ShellArgs),
     /// Show what a node's main process printed
     Logs(logs::Args),
+    /// Show what has happened in a lab, and what happens
+    Events(events::Args),
     /// List captures: interface, packets, bytes, drops, file
     Capture(capture::Args),
     /// Check a lab file (no root needed)
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Exec(args) => return exec::run(args),
         Command::Shell(args) => return exec::shell(args),
         Command::Logs(args) => logs::run(&args),
+        Command::Events(args) => events::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
@@ -137,11 +141,18 @@ pub fn main() -> ExitCode {
 
 /// Prints to standard output; a reader that went away (`| head`) is not an error.
 fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::lab(format!(
+    print_on(text).map(drop)
+}
+
+/// The same for commands that go on: whether the reader is still there.
+fn print_on(text: &str) -> Result<bool> {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::lab(format!(
             "cannot write to standard output: {e}"
         ))),
-        _ => Ok(()),
     }
 }
 

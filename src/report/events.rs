@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::supervisor::Event;
+use crate::supervisor::{Event, Record};
 
 /// Consumes events.
 #[derive(Debug)]
@@ -102,6 +102,13 @@ impl Reporter {
 fn steps() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {bar:40} {pos}/{len} steps")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A record for people: when and what. Further lines of an event with several are indented.
+/// `None` for what is no news.
+pub fn record(record: &Record) -> Option<String> {
+    let text = words(&record.event)?;
+    Some(format!("{} {}\n", record.time, text.replace('\n', "\n  ")))
 }
 
 /// An event for people; `None` for what only a bar shows.

@@ -4,5 +4,5 @@ mod events;
 pub mod progress;
 mod tables;
 
-pub use events::Reporter;
+pub use events::{Reporter, record};
 pub use tables::{captures, status};

@@ -28,6 +28,10 @@ impl Supervisor {
                     let _ = self.stop.send(Some(stream));
                     return;
                 }
+                Ok(Request::Events) => {
+                    self.bus.follow(stream);
+                    return;
+                }
                 Ok(Request::Status) => Reply::Status(self.status()),
                 Ok(Request::Captures) => Reply::Captures {
                     interfaces: self.capture_stats(),

@@ -4,6 +4,7 @@
 
 mod answer;
 mod apply;
+mod bus;
 mod client;
 mod error;
 mod event;
@@ -20,7 +21,8 @@ mod starting;
 mod teardown;
 mod worker;
 
-pub use client::{Client, find_lab, running_labs};
+pub use bus::{Record, history};
+pub use client::{Client, Followed, find_lab, running_labs};
 pub use error::Error;
 pub use event::{CaptureStats, Event};
 pub use launch::{Launch, NodeImage, Owner, SUPERVISOR, up};

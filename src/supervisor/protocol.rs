@@ -1,9 +1,11 @@
-//! The control protocol: one JSON object a line over the unix socket, a request and its replies.
+//! The control protocol: one JSON object a line over the unix socket, a request and its reply;
+//! `Down` and `Events` have many.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::bus::Record;
 use super::event::{CaptureStats, Event};
 use crate::kernel::process::ProcessId;
 
@@ -20,6 +22,9 @@ pub enum Request {
         /// Which node.
         node: String,
     },
+    /// What happens from now on: [`Reply::Following`], then [`Reply::Record`] and
+    /// [`Reply::Skipped`] until the lab is gone or the asker is.
+    Events,
     /// Take the lab down. Replies are events until [`Event::Down`].
     Down,
 }
@@ -37,6 +42,21 @@ pub enum Reply {
     },
     /// To [`Request::Enter`]: the node's target file is there now.
     Entered,
+    /// To [`Request::Events`], first: records up to this number are in the log.
+    Following {
+        /// The number; 0 if nothing has happened.
+        after: u64,
+    },
+    /// Something happened (during [`Request::Events`]).
+    Record {
+        /// What and when.
+        record: Record,
+    },
+    /// The asker was too slow, and this many records were not kept for it.
+    Skipped {
+        /// How many.
+        events: u64,
+    },
     /// Something happened (during [`Request::Down`]).
     Event {
         /// What.

@@ -12,7 +12,7 @@ use super::{Error, Result};
 use crate::kernel::process::ProcessId;
 
 /// Version of [`State`] and of the control protocol; one that is not equal is not understood.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The folder of one lab.
 #[derive(Debug, Clone)]
@@ -54,6 +54,15 @@ impl RunDir {
         }
     }
 
+    /// The folder of a lab in a place of its own.
+    #[cfg(test)]
+    pub(super) fn at(lab: &str, root: &Path) -> Self {
+        Self {
+            lab: lab.to_owned(),
+            root: root.to_owned(),
+        }
+    }
+
     /// The lab's name.
     pub fn lab(&self) -> &str {
         &self.lab
@@ -84,7 +93,7 @@ impl RunDir {
         self.root.join("logs").join(format!("{node}.log"))
     }
 
-    /// The supervisor's own errors.
+    /// The lab's events, one [`super::Record`] a line.
     pub fn supervisor_log(&self) -> PathBuf {
         self.root.join("supervisor.log")
     }

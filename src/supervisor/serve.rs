@@ -14,9 +14,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::answer::reply;
 use super::apply::Directed;
+use super::bus::Bus;
 use super::error::{Error, OnPath};
 use super::journal::{Journal, Undo};
 use super::launch::Launch;
+use super::logs::Log;
 use super::nodes::{self, Notice, Running, Starter};
 use super::protocol::Reply;
 use super::rundir::{State, VERSION};
@@ -119,7 +121,7 @@ pub(super) struct Supervisor {
     pub(super) me: ProcessId,
     pub(super) starter: Starter,
     pub(super) state: RefCell<Live>,
-    pub(super) log: RefCell<Option<File>>,
+    pub(super) bus: Bus,
     pub(super) stop: UnboundedSender<Option<Asker>>,
     _lock: nix::fcntl::Flock<File>,
 }
@@ -223,7 +225,7 @@ impl Supervisor {
             images: launch.images.clone(),
             notices,
         };
-        let log = File::create(dir.supervisor_log()).ok();
+        let bus = Bus::new(Log::open(&dir.supervisor_log()).ok());
         let live = Live {
             journal: Some(journal),
             ..Live::default()
@@ -237,7 +239,7 @@ impl Supervisor {
             me,
             starter,
             state: RefCell::new(live),
-            log: RefCell::new(log),
+            bus,
             stop,
             _lock: lock,
         };
@@ -264,13 +266,12 @@ impl Supervisor {
         })
     }
 
-    /// To the waiting `up` and into the supervisor's log.
+    /// To the waiting `up`, into the supervisor's log, and to all who follow. Steps are for the
+    /// bar of `up` alone.
     pub(super) fn event(&self, event: &Event) {
         tell(event);
-        if let (Some(log), Ok(text)) =
-            (self.log.borrow_mut().as_mut(), serde_json::to_string(event))
-        {
-            let _ = writeln!(log, "{:.3} {text}", self.begun.elapsed().as_secs_f64());
+        if !matches!(event, Event::Step { .. }) {
+            self.bus.publish(event);
         }
     }
 
@@ -316,6 +317,7 @@ impl Supervisor {
                 let _ = reply(stream, &Reply::Event { event }).await;
             }
         }
+        self.bus.close().await;
     }
 }
 
