@@ -16,6 +16,7 @@ mod file;
 mod link;
 mod open;
 mod reader;
+pub mod savefile;
 mod socket;
 mod tap;
 
