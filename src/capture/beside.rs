@@ -1,11 +1,10 @@
 //! Files that are not captures, beside them.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use super::Error;
-use super::file::{Missing, create, give, walk};
+use super::folder::{Missing, create, walk};
 
 /// Makes a file in a folder of captures with these contents, in place of whatever has its name, and
 /// gives it to `owner`. As with captures no planted link is followed.
@@ -19,11 +18,7 @@ pub fn write_beside(path: &Path, contents: &[u8], owner: Option<(u32, u32)>) -> 
         return Err(Error::Nameless { path: path.into() });
     };
     let dir = walk(folder, Missing::Refuse)?;
-    let mut file =
-        File::from(create(&dir, name).map_err(|(what, errno)| failed(what, errno.into()))?);
-    if let Some(owner) = owner {
-        give(&file, owner).map_err(|errno| failed("change the owner of", errno.into()))?;
-    }
+    let mut file = create(&dir, name, owner).map_err(|(what, source)| failed(what, source))?;
     file.write_all(contents)
         .map_err(|error| failed("write", error))
 }

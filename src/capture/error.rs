@@ -35,6 +35,23 @@ pub enum Error {
         /// libpcap's message.
         reason: String,
     },
+    /// libpcap does not take the filter.
+    #[error(
+        "capture on {node}:{interface}: the filter `{filter}` is not one of pcap-filter(7): {reason}"
+    )]
+    Filter {
+        /// The node.
+        node: String,
+        /// The interface in it.
+        interface: String,
+        /// The filter.
+        filter: String,
+        /// libpcap's message.
+        reason: String,
+    },
+    /// All captures have been closed.
+    #[error("the captures have ended; the lab is going down")]
+    Closed,
     /// The socket that libpcap opened could not be tied to the interface.
     #[error("bind the capture socket of {node}:{interface} to its interface: {source}")]
     Bind {
@@ -99,7 +116,7 @@ pub enum Error {
     /// A directory could not be opened or made.
     #[error("{what} the capture directory {path}: {source}")]
     Directory {
-        /// `open`, `make` or `change the owner of`.
+        /// `open`, `read`, `make` or `change the owner of`.
         what: &'static str,
         /// The directory.
         path: PathBuf,
@@ -109,7 +126,7 @@ pub enum Error {
     /// A file could not be made.
     #[error("{what} the capture file {path}: {source}")]
     File {
-        /// `replace`, `make`, `change the owner of` or `write`.
+        /// `replace`, `make`, `change the owner of`, `write`, `remove` or `go on with`.
         what: &'static str,
         /// The file.
         path: PathBuf,

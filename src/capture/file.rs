@@ -1,215 +1,75 @@
-//! The pcap files: made where no planted link can lead root astray, and never ending in half a
-//! record.
+//! The pcap files: never ending in half a record, and followed by others where they rotate.
 //!
 //! The format is that of draft-ietf-opsawg-pcap (pcap-savefile(5)), in this machine's byte order,
 //! with nanoseconds. It is written here rather than by libpcap's `pcap_dump`, which ignores errors
 //! and writes through a 4 KiB stdio buffer.
+//!
+//! The current file always has the name that was asked for. When it is full, that name is given to
+//! a new file in one step, after the full one got a second name with a number: whoever looks finds
+//! a whole file under the name at any time, and no frame under no name.
 
 use std::{
-    collections::HashMap,
+    collections::VecDeque,
     ffi::{OsStr, OsString},
     fs::File,
     io,
     os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::FileExt,
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt},
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
 use pcap::{Linktype, Packet};
 use rustix::{
-    fs::{AtFlags, Gid, Mode, OFlags, Uid},
+    fs::{AtFlags, FileType},
     io::Errno,
 };
 
-use super::Error;
+use super::{
+    Error, Rotation,
+    folder::{self, Folders},
+    rotated_name,
+};
 
 /// Bytes of the header that starts a file.
-const FILE_HEADER: u64 = 24;
+pub(super) const FILE_HEADER: u64 = 24;
 /// Bytes of the header that starts each frame.
-const FRAME_HEADER: usize = 16;
+pub(super) const FRAME_HEADER: usize = 16;
 /// `pcap` with nanoseconds.
-const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
+pub(super) const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
 
-/// Makes the directory for captures and, if it is missing too, the one that it is in, and gives
-/// those it made to `owner`. For `exchange/dsr` these are `exchange` and `dsr`.
-///
-/// Neither may be a symbolic link, since root will write there and its user may have planted it.
-/// The path above these two is the caller's and may hold links.
-pub fn prepare_dir(path: &Path, owner: Option<(u32, u32)>) -> Result<(), Error> {
-    walk(path, Missing::Make(owner)).map(drop)
+/// What a capture's files are like, all of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    /// The user and group who shall own them; root's own when none.
+    pub(super) owner: Option<(u32, u32)>,
+    pub(super) link: Linktype,
+    /// As the header tells it.
+    pub(super) snaplen: u32,
+    pub(super) rotation: Rotation,
 }
 
-/// What to do about a directory that is not there.
-#[derive(Clone, Copy)]
-pub(super) enum Missing {
-    Refuse,
-    /// Make it, and give it to this user and group.
-    Make(Option<(u32, u32)>),
-}
-
-/// Opens `path` without following a link in its last two components, the only ones that may be
-/// missing.
-pub(super) fn walk(path: &Path, missing: Missing) -> Result<OwnedFd, Error> {
-    let nameless = || Error::Nameless { path: path.into() };
-    let last = path.file_name().ok_or_else(nameless)?;
-    let parent = path.parent().ok_or_else(nameless)?;
-    let (base, names) = match (parent.parent(), parent.file_name()) {
-        (Some(base), Some(name)) => (base, vec![name, last]),
-        _ => (parent, vec![last]),
-    };
-    let base = if base.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        base
-    };
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-    let mut dir = rustix::fs::open(base, flags, Mode::empty())
-        .map_err(|errno| directory("open", base, errno))?;
-    let mut at = base.to_path_buf();
-    for name in names {
-        at.push(name);
-        dir = enter(&dir, name, &at, missing)?;
-    }
-    Ok(dir)
-}
-
-fn enter(dir: &OwnedFd, name: &OsStr, path: &Path, missing: Missing) -> Result<OwnedFd, Error> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    let open = || rustix::fs::openat(dir, name, flags, Mode::empty());
-    let mut opened = open();
-    let mut owner = None;
-    if let (Err(Errno::NOENT), Missing::Make(new_owner)) = (&opened, missing) {
-        match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => owner = new_owner,
-            // Someone else made it meanwhile, and it is theirs.
-            Err(Errno::EXIST) => {}
-            Err(errno) => return Err(directory("make", path, errno)),
-        }
-        opened = open();
-    }
-    let inner = opened.map_err(|errno| {
-        let link = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink());
-        if link {
-            Error::Link { path: path.into() }
-        } else {
-            directory("open", path, errno)
-        }
-    })?;
-    if let Some(owner) = owner {
-        // The umask may have taken bits away.
-        rustix::fs::fchmod(&inner, Mode::from_raw_mode(0o755))
-            .and_then(|()| give(&inner, owner))
-            .map_err(|errno| directory("change the owner of", path, errno))?;
-    }
-    Ok(inner)
-}
-
-fn directory(what: &'static str, path: &Path, errno: Errno) -> Error {
-    Error::Directory {
-        what,
-        path: path.into(),
-        source: errno.into(),
-    }
-}
-
-/// Changes the owner. File systems that have no owners (FAT, a VirtualBox shared folder) refuse
-/// with EPERM even to root; there the mount decides, and the file is as good.
-pub(super) fn give(fd: impl AsFd, (uid, gid): (u32, u32)) -> Result<(), Errno> {
-    match rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
-        Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
-        other => other,
-    }
-}
-
-/// Makes files, and opens each directory only once.
-#[derive(Debug)]
-pub(super) struct Folders {
-    owner: Option<(u32, u32)>,
-    open: HashMap<PathBuf, Arc<OwnedFd>>,
-}
-
-impl Folders {
-    pub(super) fn new(owner: Option<(u32, u32)>) -> Self {
-        Self {
-            owner,
-            open: HashMap::new(),
-        }
-    }
-
-    /// Makes the file with its header in it, in place of whatever has its name.
-    pub(super) fn create(
-        &mut self,
-        path: &Path,
-        link: Linktype,
-        snaplen: u32,
-    ) -> Result<Recording, Error> {
-        let failed = |what, source| Error::File {
-            what,
-            path: path.into(),
-            source,
-        };
-        let name = path
-            .file_name()
-            .ok_or_else(|| failed("make", Errno::ISDIR.into()))?;
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let dir = if let Some(dir) = self.open.get(parent) {
-            Arc::clone(dir)
-        } else {
-            let whole = if parent.as_os_str().is_empty() {
-                std::env::current_dir().map_err(|error| failed("make", error))?
-            } else {
-                parent.into()
-            };
-            let dir = Arc::new(walk(&whole, Missing::Refuse)?);
-            self.open.insert(parent.into(), Arc::clone(&dir));
-            dir
-        };
-        let file =
-            File::from(create(&dir, name).map_err(|(what, errno)| failed(what, errno.into()))?);
-        let mut recording = Recording {
-            file,
-            dir,
-            name: name.into(),
-            end: 0,
-        };
-        if let Err(error) = recording.begin(self.owner, link, snaplen) {
-            recording.remove();
-            return Err(failed(error.0, error.1));
-        }
-        Ok(recording)
-    }
-}
-
-/// Removes what has the name and makes a new file: neither a symbolic link nor a hard link nor a
-/// FIFO that a user put there is ever written to.
-pub(super) fn create(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, (&'static str, Errno)> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // Someone may put it there again in between; not for ever.
-    for _ in 0..8 {
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(("replace", errno)),
-        }
-        match rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644)) {
-            Err(Errno::EXIST) => {}
-            other => return other.map_err(|errno| ("make", errno)),
-        }
-    }
-    Err(("replace", Errno::EXIST))
-}
-
-/// A pcap file that grows.
+/// A pcap file that grows, and its full predecessors.
 #[derive(Debug)]
 pub(super) struct Recording {
     file: File,
     dir: Arc<OwnedFd>,
     name: OsString,
+    kind: Kind,
     /// Where the last whole record ends.
     end: u64,
+    /// Of the current file: frames, and the time of the first in nanoseconds since 1970. Only kept
+    /// where files rotate.
+    frames: u64,
+    first_ns: Option<u64>,
+    /// The full files: number, frames.
+    full: VecDeque<(u32, u64)>,
+    /// The number that the current file will have.
+    next: u32,
+    /// Frames that went with deleted files.
+    deleted: u64,
 }
 
 /// What of a batch of records got into the file before writing failed.
@@ -224,57 +84,223 @@ pub(super) struct Partial {
 }
 
 impl Recording {
-    fn begin(
-        &mut self,
-        owner: Option<(u32, u32)>,
-        link: Linktype,
-        snaplen: u32,
-    ) -> Result<(), (&'static str, io::Error)> {
-        // The umask may have taken bits from the mode at creation.
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o644))
-            .map_err(|errno| ("change the mode of", errno.into()))?;
-        if let Some(owner) = owner {
-            give(&self.file, owner).map_err(|errno| ("change the owner of", errno.into()))?;
-        }
-        self.file
-            .write_all_at(&header(link, snaplen), 0)
-            .map_err(|error| ("write", error))?;
-        self.end = FILE_HEADER;
-        Ok(())
-    }
-
-    /// Appends whole records. When the file cannot take them all, it keeps as many as it took
-    /// whole and is cut there, so that it stays readable.
-    pub(super) fn append(&mut self, records: &[u8]) -> Result<(), Partial> {
-        let mut done = 0;
-        let error = loop {
-            if done == records.len() {
-                self.end += done as u64;
-                return Ok(());
-            }
-            match self.file.write_at(&records[done..], self.end + done as u64) {
-                Ok(0) => break io::ErrorKind::WriteZero.into(),
-                Ok(n) => done += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break error,
-            }
+    /// Makes the file with its header in it, in place of whatever has its name, and removes full
+    /// files that a former run left.
+    pub(super) fn create(folders: &mut Folders, path: &Path, kind: Kind) -> Result<Self, Error> {
+        let failed = |what, source| Error::File {
+            what,
+            path: path.into(),
+            source,
         };
-        let (frames, bytes, whole) = whole_records(&records[..done]);
-        self.end += whole as u64;
-        // Should even this fail, the next record overwrites the torn one.
-        let _ = self.file.set_len(self.end);
-        Err(Partial {
-            frames,
-            bytes,
-            error,
+        let name = path
+            .file_name()
+            .ok_or_else(|| failed("make", Errno::ISDIR.into()))?;
+        let dir = folders.clear(path)?;
+        let file = begin(&dir, name, kind).map_err(|(what, source)| failed(what, source))?;
+        Ok(Self {
+            file,
+            dir,
+            name: name.into(),
+            kind,
+            end: FILE_HEADER,
+            frames: 0,
+            first_ns: None,
+            full: VecDeque::new(),
+            next: 1,
+            deleted: 0,
         })
     }
 
-    /// Removes the file.
+    /// Appends whole records, in as many files as it takes. When a file cannot take them all, it
+    /// keeps as many as it took whole and is cut there, so that it stays readable.
+    pub(super) fn append(&mut self, records: &[u8]) -> Result<(), Partial> {
+        let mut done = 0;
+        while done < records.len() {
+            let fits = self.fits(&records[done..]);
+            let result = if fits == 0 {
+                self.rotate()
+            } else {
+                let (whole, result) = self.write(&records[done..done + fits]);
+                done += whole;
+                result
+            };
+            if let Err(error) = result {
+                let (frames, bytes, _) = whole_records(&records[..done]);
+                return Err(Partial {
+                    frames,
+                    bytes,
+                    error,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes of these records, all whole, the current file may still take. Zero only
+    /// where it has a frame.
+    fn fits(&self, records: &[u8]) -> usize {
+        let Rotation { size, every, .. } = self.kind.rotation;
+        if size.is_none() && every.is_none() {
+            return records.len();
+        }
+        let mut first = self.first_ns;
+        let mut length = 0;
+        for record in Records(records) {
+            let end = self.end + (length + record.length) as u64;
+            let large = size.is_some_and(|size| end > size);
+            let late = every.zip(first).is_some_and(|(every, first)| {
+                u128::from(record.time_ns.saturating_sub(first)) >= every.as_nanos()
+            });
+            if first.is_some() && (large || late) {
+                break;
+            }
+            first.get_or_insert(record.time_ns);
+            length += record.length;
+        }
+        length
+    }
+
+    /// Writes whole records to the current file; how many bytes of whole records it took, and what
+    /// went wrong then.
+    fn write(&mut self, records: &[u8]) -> (usize, io::Result<()>) {
+        let mut done = 0;
+        let result = loop {
+            if done == records.len() {
+                break Ok(());
+            }
+            match self.file.write_at(&records[done..], self.end + done as u64) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let rotates = self.kind.rotation != Rotation::default();
+        let whole = match result {
+            Ok(()) if !rotates => done,
+            _ => {
+                let (frames, _, whole) = whole_records(&records[..done]);
+                self.frames += frames;
+                if self.first_ns.is_none() {
+                    self.first_ns = Records(&records[..whole]).next().map(|r| r.time_ns);
+                }
+                whole
+            }
+        };
+        self.end += whole as u64;
+        if whole < done {
+            // Should even this fail, the next record overwrites the torn one.
+            let _ = self.file.set_len(self.end);
+        }
+        (whole, result)
+    }
+
+    /// Makes the current file a full one, deletes the oldest that are too many, and begins another.
+    fn rotate(&mut self) -> io::Result<()> {
+        let says = |what: &str, name: &OsStr, source: io::Error| {
+            let name = name.display();
+            io::Error::new(source.kind(), format!("{what} {name}: {source}"))
+        };
+        // First of all: the room that this makes may be what the new file needs.
+        let keep = self
+            .kind
+            .rotation
+            .keep
+            .map_or(usize::MAX, |keep| keep.max(1) as usize);
+        while self.full.len() >= keep
+            && let Some(&(n, frames)) = self.full.front()
+        {
+            let name = rotated_name(self.name.as_ref(), n);
+            folder::remove(&self.dir, &name)
+                .map_err(|errno| says("delete", &name, errno.into()))?;
+            self.full.pop_front();
+            self.deleted += frames;
+        }
+        let mut fresh = OsString::from(".");
+        fresh.push(&self.name);
+        fresh.push(".new");
+        let file = begin(&self.dir, &fresh, self.kind)
+            .map_err(|(what, source)| says(what, &fresh, source))?;
+        let placed = self.number().and_then(|()| {
+            rustix::fs::renameat(&self.dir, &fresh, &self.dir, &self.name)
+                .map_err(|errno| says("replace", &self.name, errno.into()))
+        });
+        if let Err(error) = placed {
+            let _ = folder::remove(&self.dir, &fresh);
+            return Err(error);
+        }
+        self.file = file;
+        self.end = FILE_HEADER;
+        self.frames = 0;
+        self.first_ns = None;
+        Ok(())
+    }
+
+    /// Gives what has the current file's name a second one, with a number.
+    fn number(&mut self) -> io::Result<()> {
+        loop {
+            let full = rotated_name(self.name.as_ref(), self.next);
+            let (dir, name) = (&self.dir, &self.name);
+            let linked = match rustix::fs::linkat(dir, name, dir, &full, AtFlags::empty()) {
+                // FAT and shared folders have no hard links; the name is free for a moment there.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::XDEV | Errno::MLINK) => {
+                    rustix::fs::renameat(dir, name, dir, &full)
+                }
+                other => other,
+            };
+            match linked {
+                Ok(()) => {
+                    self.full.push_back((self.next, self.frames));
+                    self.next += 1;
+                    return Ok(());
+                }
+                // Somebody took the current file away; there is nothing to keep.
+                Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::EXIST) if self.next < u32::MAX => self.next += 1,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Goes on after a pause: with the same file, or with another if somebody moved, replaced or
+    /// changed it meanwhile. What is under its name is kept under a number then.
+    pub(super) fn resume(&mut self) -> io::Result<()> {
+        let found = rustix::fs::statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        let ours = self.file.metadata()?;
+        let same = found.is_ok_and(|found| {
+            FileType::from_raw_mode(found.st_mode).is_file()
+                && (found.st_dev, found.st_ino) == (ours.dev(), ours.ino())
+                && ours.len() == self.end
+        });
+        if same { Ok(()) } else { self.rotate() }
+    }
+
+    /// Frames that went with full files that were too many.
+    pub(super) fn deleted(&self) -> u64 {
+        self.deleted
+    }
+
+    /// How many full files there are.
+    pub(super) fn rotated(&self) -> u32 {
+        self.full.len() as u32
+    }
+
+    /// Removes the current file.
     pub(super) fn remove(&self) {
         // Best effort while another error is being reported.
-        let _ = rustix::fs::unlinkat(&self.dir, &self.name, AtFlags::empty());
+        let _ = folder::remove(&self.dir, &self.name);
     }
+}
+
+/// Makes a file that has its header. An error comes with what could not be done to the file, and
+/// leaves none.
+fn begin(dir: &OwnedFd, name: &OsStr, kind: Kind) -> Result<File, (&'static str, io::Error)> {
+    let file = folder::create(dir, name, kind.owner)?;
+    if let Err(error) = file.write_all_at(&header(kind.link, kind.snaplen), 0) {
+        let _ = folder::remove(dir, name);
+        return Err(("write", error));
+    }
+    Ok(file)
 }
 
 /// The header of a file.
@@ -310,161 +336,49 @@ pub(super) fn record(batch: &mut Vec<u8>, packet: &Packet) {
     batch.extend_from_slice(packet.data);
 }
 
+/// A record of a batch.
+struct Record {
+    /// Its bytes, header and all.
+    length: usize,
+    /// The frame's bytes on the wire.
+    wire: u32,
+    /// When it passed, in nanoseconds since 1970.
+    time_ns: u64,
+}
+
+/// The whole records that a batch begins with.
+struct Records<'a>(&'a [u8]);
+
+impl Iterator for Records<'_> {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        let field = |at: usize| {
+            let bytes = self.0.get(at..at + 4)?.try_into().ok()?;
+            Some(u32::from_ne_bytes(bytes))
+        };
+        let length = FRAME_HEADER + field(8)? as usize;
+        let record = Record {
+            length,
+            wire: field(12)?,
+            time_ns: u64::from(field(0)?) * 1_000_000_000 + u64::from(field(4)?),
+        };
+        self.0 = self.0.get(length..)?;
+        Some(record)
+    }
+}
+
 /// How many whole records a batch begins with: frames, their bytes on the wire, and the length of
 /// these records in the batch.
 fn whole_records(batch: &[u8]) -> (u64, u64, usize) {
-    let field = |at: usize| {
-        let bytes = batch.get(at..at + 4)?.try_into().ok()?;
-        Some(u32::from_ne_bytes(bytes))
-    };
-    let (mut frames, mut bytes, mut whole) = (0, 0, 0);
-    while let (Some(captured), Some(wire)) = (field(whole + 8), field(whole + 12)) {
-        let next = whole + FRAME_HEADER + captured as usize;
-        if next > batch.len() {
-            break;
-        }
-        frames += 1;
-        bytes += u64::from(wire);
-        whole = next;
-    }
-    (frames, bytes, whole)
+    Records(batch).fold((0, 0, 0), |(frames, bytes, whole), record| {
+        (
+            frames + 1,
+            bytes + u64::from(record.wire),
+            whole + record.length,
+        )
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{MetadataExt, symlink};
-
-    use pcap::PacketHeader;
-
-    use super::*;
-
-    fn batch(frames: &[&[u8]]) -> Vec<u8> {
-        let mut batch = Vec::new();
-        for data in frames {
-            let ts = libc::timeval {
-                tv_sec: 1,
-                tv_usec: 999_999_999,
-            };
-            let length = data.len() as u32;
-            let header = PacketHeader {
-                ts,
-                caplen: length,
-                len: length + 100,
-            };
-            record(&mut batch, &Packet::new(&header, data));
-        }
-        batch
-    }
-
-    #[test]
-    fn a_file_reads_back_in_libpcap() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a_b.pcap");
-        let mut recording = Folders::new(None)
-            .create(&path, Linktype::ETHERNET, 4096)
-            .unwrap();
-        recording.append(&batch(&[&[7; 60], &[9; 1514]])).unwrap();
-        let mut read =
-            pcap::Capture::from_file_with_precision(&path, pcap::Precision::Nano).unwrap();
-        assert_eq!(read.get_datalink(), Linktype::ETHERNET);
-        let first = read.next_packet().unwrap();
-        assert_eq!(
-            (first.header.ts.tv_sec, first.header.ts.tv_usec),
-            (1, 999_999_999)
-        );
-        assert_eq!(
-            (first.header.caplen, first.header.len, first.data),
-            (60, 160, &[7u8; 60][..])
-        );
-        assert_eq!(read.next_packet().unwrap().data, [9; 1514]);
-        assert_eq!(read.next_packet().unwrap_err(), pcap::Error::NoMorePackets);
-    }
-
-    #[test]
-    fn half_a_record_counts_for_nothing() {
-        let batch = batch(&[&[1; 10], &[2; 20]]);
-        assert_eq!(whole_records(&batch), (2, 230, 62));
-        assert_eq!(whole_records(&batch[..61]), (1, 110, 26));
-        assert_eq!(whole_records(&batch[..30]), (1, 110, 26));
-        assert_eq!(whole_records(&batch[..25]), (0, 0, 0));
-        assert_eq!(whole_records(&[]), (0, 0, 0));
-    }
-
-    #[test]
-    fn raw_ip_has_its_number_in_files() {
-        assert_eq!(header(Linktype(12), 1)[20..], 101u32.to_ne_bytes());
-        assert_eq!(header(Linktype(1), 1)[20..], 1u32.to_ne_bytes());
-        assert_eq!(header(Linktype(113), 1)[20..], 113u32.to_ne_bytes());
-    }
-
-    #[test]
-    fn what_has_the_name_is_replaced_and_links_lead_nowhere() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("precious");
-        std::fs::write(&target, "keep").unwrap();
-        std::fs::create_dir(dir.path().join("lab")).unwrap();
-        let path = dir.path().join("lab/x.pcap");
-        symlink(&target, &path).unwrap();
-        Folders::new(None)
-            .create(&path, Linktype::ETHERNET, 1)
-            .unwrap();
-        assert!(path.symlink_metadata().unwrap().is_file());
-        std::fs::remove_file(&path).unwrap();
-        std::fs::hard_link(&target, &path).unwrap();
-        Folders::new(None)
-            .create(&path, Linktype::ETHERNET, 1)
-            .unwrap();
-        assert_eq!(path.metadata().unwrap().size(), FILE_HEADER);
-        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o644);
-        assert_eq!(std::fs::read_to_string(&target).unwrap(), "keep");
-    }
-
-    #[test]
-    fn a_linked_directory_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let elsewhere = dir.path().join("elsewhere");
-        std::fs::create_dir(&elsewhere).unwrap();
-        let link = dir.path().join("exchange");
-        symlink(&elsewhere, &link).unwrap();
-        let says = format!(
-            "capture directory {} is a symbolic link, which is not followed; remove it or name the \
-             directory it points to",
-            link.display()
-        );
-        assert_eq!(
-            prepare_dir(&link.join("dsr"), None)
-                .unwrap_err()
-                .to_string(),
-            says
-        );
-        assert_eq!(prepare_dir(&link, None).unwrap_err().to_string(), says);
-        let made = Folders::new(None).create(&link.join("dsr/a.pcap"), Linktype::ETHERNET, 1);
-        assert_eq!(made.unwrap_err().to_string(), says);
-        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn directories_are_made_once_and_need_a_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("exchange/dsr");
-        prepare_dir(&path, None).unwrap();
-        prepare_dir(&path, None).unwrap();
-        assert!(path.is_dir());
-        let says = "capture directory .. has no name of its own; name a directory";
-        assert_eq!(
-            prepare_dir(Path::new(".."), None).unwrap_err().to_string(),
-            says
-        );
-        std::fs::write(path.join("file"), "").unwrap();
-        let says = format!(
-            "open the capture directory {}: Not a directory (os error 20)",
-            path.join("file").display()
-        );
-        assert_eq!(
-            prepare_dir(&path.join("file"), None)
-                .unwrap_err()
-                .to_string(),
-            says
-        );
-    }
-}
+mod tests;

@@ -19,7 +19,7 @@ use nix::{
 use pcap::{Active, Capture, Linktype, Precision};
 use rustix::io::FdFlags;
 
-use super::{Error, Options, Request, close, lock, socket};
+use super::{Error, Request, close, lock, socket};
 
 /// An EtherType that libpcap takes for a choice and that is 0 to the kernel.
 ///
@@ -35,10 +35,22 @@ const PROTOCOL_NONE: c_int = 0x1_0000;
 unsafe extern "C" {
     /// `pcap_set_protocol_linux(3PCAP)`, since libpcap 1.9; the pcap crate leaves it out.
     fn pcap_set_protocol_linux(handle: *mut c_void, protocol: c_int) -> c_int;
+    /// In pcap/pcap.h: the length of a slot in the ring (`create_ring` in pcap-linux.c).
+    fn pcap_bufsize(handle: *mut c_void) -> c_int;
+}
+
+/// What a slot is taken for should libpcap not tell: its header and alignment
+/// (`TPACKET2_HDRLEN`), in bytes.
+const SMALLEST_SLOT: usize = 64;
+
+/// An open handle, and how many frames its ring holds.
+pub(super) struct Sniffer {
+    pub(super) capture: Capture<Active>,
+    pub(super) slots: usize,
 }
 
 /// Refuses what libpcap would misunderstand, and two captures into one file.
-pub(super) fn check(requests: &[Request]) -> Result<(), Error> {
+pub(super) fn check<'a>(requests: impl IntoIterator<Item = &'a Request>) -> Result<(), Error> {
     let mut files = HashSet::new();
     for request in requests {
         let (node, interface) = (request.node.clone(), request.interface.clone());
@@ -98,13 +110,9 @@ pub(super) fn raise_limit(interfaces: usize) -> Result<(), Error> {
     setrlimit(Resource::RLIMIT_NOFILE, need, need).map_err(|_| Error::Limit { need, hard })
 }
 
-/// Opens a sniffer for each request, in their order; all or none.
-pub(super) fn open_all(
-    requests: &[Request],
-    options: &Options,
-) -> Result<Vec<Capture<Active>>, Error> {
-    let buffer = options.buffer(requests.len());
-    let snaplen = options.snaplen();
+/// Opens a sniffer for each request, in their order; all or none. Where no ring size is asked for,
+/// it is such that `interfaces` in all can have it.
+pub(super) fn open_all(requests: &[&Request], interfaces: usize) -> Result<Vec<Sniffer>, Error> {
     let next = AtomicUsize::new(0);
     let opened = Mutex::new(Vec::with_capacity(requests.len()));
     let failure = Mutex::new(None);
@@ -114,8 +122,8 @@ pub(super) fn open_all(
             let Some(request) = requests.get(index) else {
                 break;
             };
-            match open(request, snaplen, buffer) {
-                Ok(capture) => lock(&opened).push((index, capture)),
+            match open(request, interfaces) {
+                Ok(sniffer) => lock(&opened).push((index, sniffer)),
                 Err(error) => {
                     lock(&failure).get_or_insert(error);
                 }
@@ -141,15 +149,19 @@ pub(super) fn open_all(
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(error) = failure.or(unspawned.map(Error::Threads)) {
-        close::all(opened.into_iter().map(|(_, capture)| capture).collect());
+        close::all(opened.into_iter().map(|(_, of)| of.capture).collect());
         return Err(error);
     }
     opened.sort_unstable_by_key(|(index, _)| *index);
-    Ok(opened.into_iter().map(|(_, capture)| capture).collect())
+    Ok(opened.into_iter().map(|(_, of)| of).collect())
 }
 
 /// Opens one sniffer and leaves this thread in its namespace.
-fn open(request: &Request, snaplen: u32, buffer: usize) -> Result<Capture<Active>, Error> {
+fn open(request: &Request, interfaces: usize) -> Result<Sniffer, Error> {
+    let (snaplen, buffer) = (
+        request.options.snaplen(),
+        request.options.buffer(interfaces),
+    );
     let (node, interface) = (request.node.clone(), request.interface.clone());
     if let Err(errno) = setns(&request.netns, CloneFlags::CLONE_NEWNET) {
         return Err(Error::Enter {
@@ -170,7 +182,7 @@ fn open(request: &Request, snaplen: u32, buffer: usize) -> Result<Capture<Active
         unsafe { pcap_set_protocol_linux(inactive.as_ptr().cast(), PROTOCOL_NONE) };
         inactive.open()?.setnonblock()
     });
-    let capture = match opened {
+    let mut capture = match opened {
         Ok(capture) => capture,
         // libpcap's own words differ from version to version.
         Err(_) if if_nametoindex(request.interface.as_str()) == Err(Errno::ENODEV) => {
@@ -184,12 +196,29 @@ fn open(request: &Request, snaplen: u32, buffer: usize) -> Result<Capture<Active
             });
         }
     };
+    // Before the socket receives anything: no frame gets in that the filter would keep out.
+    if let Some(filter) = &request.options.filter
+        && let Err(error) = capture.filter(filter, true)
+    {
+        return Err(Error::Filter {
+            node,
+            interface,
+            filter: filter.clone(),
+            reason: reason(&error),
+        });
+    }
+    // SAFETY: the handle is alive and activated; the function only reads a number from it.
+    let slot = unsafe { pcap_bufsize(capture.as_ptr().cast()) };
+    let slot = usize::try_from(slot).unwrap_or(0).max(SMALLEST_SLOT);
     // libpcap does not ask for it, and a node's processes must not inherit a sniffer.
     let bound = rustix::io::fcntl_setfd(&capture, FdFlags::CLOEXEC)
         .map_err(Into::into)
         .and_then(|()| socket::listen(&capture));
     match bound {
-        Ok(()) => Ok(capture),
+        Ok(()) => Ok(Sniffer {
+            capture,
+            slots: (buffer / slot).max(1),
+        }),
         Err(source) => Err(Error::Bind {
             node,
             interface,

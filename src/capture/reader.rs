@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -20,8 +20,8 @@ use nix::{
 };
 
 use super::{
-    Error,
-    tap::{BATCH, Tap, Turn},
+    Error, lock,
+    tap::{Tap, Turn},
 };
 
 /// More threads than this do not help: the disk is the same one.
@@ -38,63 +38,91 @@ const BUSY: Duration = Duration::from_millis(1);
 const NAP: Duration = Duration::from_micros(200);
 /// The readers' nice value (setpriority(2)), which on Linux is each thread's own.
 const NICE: i32 = -10;
-/// The least that a frame takes in a ring: its header and alignment (`TPACKET2_HDRLEN`), in bytes.
-const SMALLEST_SLOT: usize = 64;
+
+/// All taps, in the order in which they came; epoll knows them by their position.
+pub(super) type Taps = Arc<Mutex<Vec<Arc<Tap>>>>;
 
 /// Running readers.
 #[derive(Debug)]
 pub(super) struct Readers {
     stop: Arc<EventFd>,
-    threads: Vec<(JoinHandle<()>, Vec<Arc<Tap>>)>,
+    taps: Taps,
+    threads: Vec<Reader>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    thread: JoinHandle<()>,
+    epoll: Arc<Epoll>,
 }
 
 impl Readers {
-    /// Starts to read all taps, each of which has a ring of `ring` bytes.
-    pub(super) fn start(taps: &[Arc<Tap>], ring: usize) -> Result<Self, Error> {
+    /// Starts threads, at most one an interface, that read no tap so far.
+    pub(super) fn start(taps: &Taps, interfaces: usize) -> Result<Self, Error> {
         let stop = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(failed)?;
         let mut readers = Self {
             stop: Arc::new(stop),
+            taps: Arc::clone(taps),
             threads: Vec::new(),
         };
-        match readers.spawn_all(taps, ring) {
-            Ok(()) => Ok(readers),
-            Err(error) => {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        for n in 0..cores.min(MOST_READERS).min(interfaces.max(1)) {
+            if let Err(error) = readers.spawn(n) {
                 readers.stop();
-                Err(error)
+                return Err(error);
             }
         }
+        Ok(readers)
     }
 
-    fn spawn_all(&mut self, taps: &[Arc<Tap>], ring: usize) -> Result<(), Error> {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let count = cores.min(MOST_READERS).min(taps.len());
-        for first in 0..count {
-            let share: Vec<_> = taps.iter().skip(first).step_by(count).cloned().collect();
-            let epoll = watch(&share, &self.stop).map_err(failed)?;
-            let (mine, stop) = (share.clone(), Arc::clone(&self.stop));
-            let thread = thread::Builder::new()
-                .name(format!("capture-{first}"))
-                .spawn(move || {
-                    // Held so that the descriptor that epoll watches stays open.
-                    let _stop = stop;
-                    // As far as the user may: the lab's own load must not starve its record.
-                    let _ = rustix::process::setpriority_process(None, NICE);
-                    run(&mine, &epoll, ring);
-                })
-                .map_err(Error::Threads)?;
-            self.threads.push((thread, share));
-        }
+    fn spawn(&mut self, n: usize) -> Result<(), Error> {
+        let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?);
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, STOP);
+        epoll.add(&*self.stop, event).map_err(failed)?;
+        let (theirs, taps) = (Arc::clone(&epoll), Arc::clone(&self.taps));
+        // Held so that the descriptor that epoll watches stays open.
+        let stop = Arc::clone(&self.stop);
+        let thread = thread::Builder::new()
+            .name(format!("capture-{n}"))
+            .spawn(move || {
+                let _stop = stop;
+                // As far as the user may: the lab's own load must not starve its record.
+                let _ = rustix::process::setpriority_process(None, NICE);
+                run(&taps, &theirs);
+            })
+            .map_err(Error::Threads)?;
+        self.threads.push(Reader { thread, epoll });
         Ok(())
     }
 
-    /// Lets each reader empty its rings, and waits for it.
+    /// The epoll of the thread that reads the tap at this position.
+    fn epoll(&self, position: usize) -> &Epoll {
+        &self.threads[position % self.threads.len()].epoll
+    }
+
+    /// Begins to read the tap at this position.
+    pub(super) fn watch(&self, position: usize, tap: &Tap) -> Result<(), Error> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, position as u64);
+        tap.with_capture(|capture| self.epoll(position).add(capture, event))
+            .unwrap_or(Ok(()))
+            .map_err(failed)
+    }
+
+    /// Reads the tap at this position no more. A turn that has begun may still be under way.
+    pub(super) fn ignore(&self, position: usize, tap: &Tap) {
+        // Fails where the reader itself has given the tap up, which is as good.
+        tap.with_capture(|capture| self.epoll(position).delete(capture));
+    }
+
+    /// Ends the threads; what the rings hold is the caller's.
     pub(super) fn stop(self) {
         // Cannot fail: an eventfd refuses only a count near 2^64.
         let _ = self.stop.write(1);
-        for (thread, share) in self.threads {
-            if thread.join().is_err() {
-                for tap in share {
+        let count = self.threads.len();
+        for (n, reader) in self.threads.into_iter().enumerate() {
+            if reader.thread.join().is_err() {
+                for tap in lock(&self.taps).iter().skip(n).step_by(count) {
                     tap.fail("the thread that read this capture panicked".into());
                 }
             }
@@ -106,18 +134,7 @@ fn failed(errno: Errno) -> Error {
     Error::Threads(errno.into())
 }
 
-fn watch(share: &[Arc<Tap>], stop: &EventFd) -> nix::Result<Epoll> {
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
-    for (position, tap) in share.iter().enumerate() {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, position as u64);
-        tap.with_capture(|capture| epoll.add(capture, event))
-            .transpose()?;
-    }
-    Ok(epoll)
-}
-
-fn run(share: &[Arc<Tap>], epoll: &Epoll, ring: usize) {
+fn run(taps: &Taps, epoll: &Epoll) {
     let mut events = [EpollEvent::empty(); 256];
     let mut batch = Vec::new();
     let mut last = None;
@@ -127,7 +144,7 @@ fn run(share: &[Arc<Tap>], epoll: &Epoll, ring: usize) {
             Err(Errno::EINTR) => continue,
             Err(errno) => {
                 let error = io::Error::from(errno);
-                for tap in share {
+                for tap in lock(taps).iter() {
                     tap.fail(format!("wait for frames: {error}; the capture ended there"));
                 }
                 return;
@@ -137,13 +154,11 @@ fn run(share: &[Arc<Tap>], epoll: &Epoll, ring: usize) {
         let busy = last
             .replace(woken)
             .is_some_and(|last| woken.duration_since(last) < BUSY);
-        let mut stop = false;
         for event in &events[..ready] {
-            let Some(tap) = usize::try_from(event.data())
-                .ok()
-                .and_then(|at| share.get(at))
-            else {
-                stop = true;
+            if event.data() == STOP {
+                return;
+            }
+            let Some(tap) = lock(taps).get(event.data() as usize).cloned() else {
                 continue;
             };
             if tap.read(&mut batch) == Turn::Over {
@@ -154,18 +169,8 @@ fn run(share: &[Arc<Tap>], epoll: &Epoll, ring: usize) {
                 batch = Vec::new();
             }
         }
-        if stop {
-            break;
-        }
         if busy {
             thread::sleep(NAP);
-        }
-    }
-    for tap in share {
-        // What a ring can hold, and no more: traffic may go on.
-        let mut turns = 1 + ring / SMALLEST_SLOT / BATCH;
-        while turns > 0 && tap.read(&mut batch).more() {
-            turns -= 1;
         }
     }
 }

@@ -5,9 +5,11 @@ use std::{io, sync::Mutex};
 use pcap::{Active, Capture};
 
 use super::{
-    Request, Stats,
+    Error, Gap, Request, State, Stats,
     file::{self, Partial, Recording},
-    lock, open, socket,
+    lock,
+    open::{self, Sniffer},
+    socket,
 };
 
 /// How many frames are taken from the ring before they are written and another interface has its
@@ -21,12 +23,16 @@ const PATIENCE: u32 = 16;
 #[derive(Debug)]
 pub(super) struct Tap {
     request: Request,
-    state: Mutex<State>,
+    state: Mutex<Inner>,
 }
 
-struct State {
+struct Inner {
     capture: Option<Capture<Active>>,
+    /// How many frames the ring holds.
+    slots: usize,
     recording: Option<Recording>,
+    state: State,
+    gaps: Vec<Gap>,
     packets: u64,
     bytes: u64,
     /// Frames that the kernel dropped, and libpcap's 32-bit count of them when last asked.
@@ -40,9 +46,10 @@ struct State {
     failures: u32,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State")
+        f.debug_struct("Inner")
+            .field("state", &self.state)
             .field("packets", &self.packets)
             .finish_non_exhaustive()
     }
@@ -59,14 +66,13 @@ pub(super) enum Turn {
 
 impl Tap {
     /// A capture and the file it goes to; without a file it will only be closed.
-    pub(super) fn new(
-        request: Request,
-        capture: Capture<Active>,
-        recording: Option<Recording>,
-    ) -> Self {
-        let state = State {
-            capture: Some(capture),
+    pub(super) fn new(request: Request, sniffer: Sniffer, recording: Option<Recording>) -> Self {
+        let inner = Inner {
+            capture: Some(sniffer.capture),
+            slots: sniffer.slots,
             recording,
+            state: State::Running,
+            gaps: Vec::new(),
             packets: 0,
             bytes: 0,
             dropped: 0,
@@ -78,8 +84,16 @@ impl Tap {
         };
         Self {
             request,
-            state: Mutex::new(state),
+            state: Mutex::new(inner),
         }
+    }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    pub(super) fn state(&self) -> State {
+        lock(&self.state).state
     }
 
     /// Does something with the handle while it is open.
@@ -92,9 +106,16 @@ impl Tap {
         lock(&self.state).read(batch)
     }
 
+    /// Takes what a ring can hold, and no more: traffic may go on.
+    pub(super) fn drain(&self, batch: &mut Vec<u8>) {
+        lock(&self.state).drain(batch);
+    }
+
     /// Says that reading has ended for a reason of the reader's own.
     pub(super) fn fail(&self, reason: String) {
-        lock(&self.state).read_error.get_or_insert(reason);
+        let mut inner = lock(&self.state);
+        inner.read_error.get_or_insert(reason);
+        inner.state = State::Ended;
     }
 
     /// Asks the kernel for its drops and looks whether the interface is still there.
@@ -104,16 +125,22 @@ impl Tap {
 
     /// The counts so far.
     pub(super) fn stats(&self) -> Stats {
-        let mut state = lock(&self.state);
-        state.settle();
+        let mut inner = lock(&self.state);
+        inner.settle();
+        let recording = inner.recording.as_ref();
         Stats {
             node: self.request.node.clone(),
             interface: self.request.interface.clone(),
-            packets: state.packets,
-            bytes: state.bytes,
-            dropped: state.dropped + state.unwritten,
+            state: inner.state,
+            packets: inner.packets,
+            bytes: inner.bytes,
+            dropped: inner.dropped,
+            unwritten: inner.unwritten,
+            deleted: recording.map_or(0, Recording::deleted),
+            rotated: recording.map_or(0, Recording::rotated),
+            gaps: inner.gaps.clone(),
             file: self.request.file.clone(),
-            error: state.error(),
+            error: inner.error(),
         }
     }
 
@@ -124,15 +151,53 @@ impl Tap {
         }
     }
 
+    /// Records what the kernel still holds, and gives the handle away, to be closed. The file stays
+    /// for [`Tap::resume`].
+    pub(super) fn pause(&self, now_ns: u64, batch: &mut Vec<u8>) -> Option<Capture<Active>> {
+        let mut inner = lock(&self.state);
+        inner.drain(batch);
+        inner.settle();
+        if inner.state == State::Running {
+            inner.state = State::Stopped;
+            inner.gaps.push(Gap {
+                from_ns: now_ns,
+                to_ns: None,
+            });
+        }
+        inner.capture.take()
+    }
+
+    /// Goes on with a new handle, in the same file if that is still there.
+    pub(super) fn resume(&self, now_ns: u64, sniffer: Sniffer) -> Result<(), Error> {
+        let mut inner = lock(&self.state);
+        if let Some(recording) = &mut inner.recording
+            && let Err(source) = recording.resume()
+        {
+            return Err(Error::File {
+                what: "go on with",
+                path: self.request.file.clone(),
+                source,
+            });
+        }
+        if let Some(gap) = inner.gaps.last_mut() {
+            gap.to_ns.get_or_insert(now_ns);
+        }
+        inner.capture = Some(sniffer.capture);
+        inner.slots = sniffer.slots;
+        inner.state = State::Running;
+        inner.dropped_raw = 0;
+        inner.failures = 0;
+        inner.read_error = None;
+        Ok(())
+    }
+
     /// Gives the handle away, to be closed.
     pub(super) fn take(&self) -> Option<Capture<Active>> {
-        let mut state = lock(&self.state);
-        state.recording = None;
-        state.capture.take()
+        lock(&self.state).capture.take()
     }
 }
 
-impl State {
+impl Inner {
     fn read(&mut self, batch: &mut Vec<u8>) -> Turn {
         let (Some(capture), Some(recording)) = (&mut self.capture, &mut self.recording) else {
             return Turn::Over;
@@ -172,11 +237,19 @@ impl State {
                 }
                 self.read_error = Some(open::reason(&error));
                 if self.failures >= PATIENCE {
+                    self.state = State::Ended;
                     return Turn::Over;
                 }
             }
         }
         Turn::Read(frames)
+    }
+
+    fn drain(&mut self, batch: &mut Vec<u8>) {
+        let mut turns = 1 + self.slots / BATCH;
+        while turns > 0 && self.read(batch).more() {
+            turns -= 1;
+        }
     }
 
     fn settle(&mut self) {
@@ -189,6 +262,7 @@ impl State {
         }
         if socket::gone(capture) {
             self.read_error = Some("the interface was deleted; its capture ended there".into());
+            self.state = State::Ended;
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::captures::notes;
 use crate::supervisor::{Event, Record};
 
 /// Consumes events.
@@ -177,17 +178,8 @@ fn words(event: &Event) -> Option<String> {
                 interfaces.len(),
                 s(interfaces.len())
             );
-            for i in interfaces.iter().filter(|i| i.dropped > 0) {
-                let _ = write!(
-                    text,
-                    "\nwarning: {}:{} lost {} frames; its file is not complete",
-                    i.node, i.interface, i.dropped
-                );
-            }
-            for i in interfaces {
-                if let Some(error) = &i.error {
-                    let _ = write!(text, "\nwarning: {}:{}: {error}", i.node, i.interface);
-                }
+            for note in interfaces.iter().flat_map(notes) {
+                let _ = write!(text, "\n{note}");
             }
             text
         }

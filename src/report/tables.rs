@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::supervisor::{CaptureStats, Status};
+use crate::supervisor::Status;
 
 /// Aligns rows in columns; `right` names the columns of numbers.
-fn table(rows: &[Vec<String>], right: &[usize]) -> String {
+pub(super) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| {
         rows.iter()
@@ -35,33 +35,8 @@ fn table(rows: &[Vec<String>], right: &[usize]) -> String {
     text
 }
 
-fn header(names: &[&str]) -> Vec<String> {
+pub(super) fn header(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
-}
-
-/// The table of `nslab capture`.
-pub fn captures(interfaces: &[CaptureStats]) -> String {
-    let mut rows = vec![header(&[
-        "INTERFACE",
-        "PACKETS",
-        "BYTES",
-        "DROPPED",
-        "FILE",
-    ])];
-    for i in interfaces {
-        let mut row = vec![
-            format!("{}:{}", i.node, i.interface),
-            i.packets.to_string(),
-            i.bytes.to_string(),
-            i.dropped.to_string(),
-            i.file.display().to_string(),
-        ];
-        if let Some(error) = &i.error {
-            row.push(format!("({error})"));
-        }
-        rows.push(row);
-    }
-    table(&rows, &[1, 2, 3])
 }
 
 /// The tables of `nslab ps`.
@@ -142,31 +117,5 @@ fn duration(seconds: u64) -> String {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_capture_table_lines_up() {
-        let row = |node: &str, packets| CaptureStats {
-            node: node.into(),
-            interface: "eth1".into(),
-            packets,
-            bytes: packets * 60,
-            dropped: 0,
-            file: format!("exchange/dsr/{node}_eth1.pcap").into(),
-            error: None,
-        };
-        assert_eq!(
-            captures(&[row("client", 9), row("lb", 40)]),
-            "\
-INTERFACE    PACKETS  BYTES  DROPPED  FILE
-client:eth1        9    540        0  exchange/dsr/client_eth1.pcap
-lb:eth1           40   2400        0  exchange/dsr/lb_eth1.pcap
-"
-        );
     }
 }

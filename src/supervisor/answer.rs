@@ -138,7 +138,7 @@ impl Supervisor {
             dropped: live
                 .captures
                 .as_ref()
-                .map_or(0, |c| c.stats().iter().map(|s| s.dropped).sum()),
+                .map_or(0, |c| c.stats().iter().map(capture::Stats::lost).sum()),
         }
     }
 }

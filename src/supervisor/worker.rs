@@ -85,14 +85,13 @@ impl apply::Host<Linux> for Worker {
                 interface: target.interface.clone(),
                 netns: Arc::new(kernel.share_netns(&Ns::named(&target.node))?),
                 file: self.launch.exchange.join(target.file_name()),
+                options: capture::Options {
+                    snaplen: self.snaplen,
+                    ..capture::Options::default()
+                },
             });
         }
-        let options = capture::Options {
-            snaplen: self.snaplen,
-            buffer: None,
-            owner,
-        };
-        self.captures = Some(Captures::start(requests, &options)?);
+        self.captures = Some(Captures::start(requests, owner)?);
         Ok(())
     }
 

@@ -3,13 +3,11 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, symlink},
-    path::PathBuf,
-    process::Command,
 };
 
-use nslab::capture::{Captures, Options, Request, Stats};
+use nslab::capture::{Captures, Gap, Request, State, Stats};
 
-use crate::lab::{Lab, ROOMY, all_closed, run, tcpdump, until};
+use crate::lab::{Lab, ROOMY, Tmpfs, all_closed, tcpdump, until};
 
 #[test]
 fn planted_links_are_replaced_and_never_followed() {
@@ -18,13 +16,7 @@ fn planted_links_are_replaced_and_never_followed() {
     fs::write(&precious, "keep").expect("a file");
     symlink(&precious, lab.dir.path().join("left_a0.pcap")).expect("a link");
     fs::hard_link(&precious, lab.dir.path().join("right_b0.pcap")).expect("a link");
-    let captures = lab.start(
-        0,
-        &Options {
-            owner: Some((1234, 4321)),
-            ..ROOMY
-        },
-    );
+    let captures = Captures::start(lab.requests(0), Some((1234, 4321))).expect("captures");
     lab.up(0);
     lab.send(0, 3, 100);
     for of in captures.stop() {
@@ -63,7 +55,7 @@ fn a_folder_that_became_a_link_is_refused_and_nothing_stays_open() {
     let mut requests = lab.requests(0);
     let first = requests[0].file.clone();
     requests[1].file = link.join("right_b0.pcap");
-    let error = Captures::start(requests, &ROOMY).expect_err("refused");
+    let error = Captures::start(requests, None).expect_err("refused");
     let says = format!(
         "capture directory {} is a symbolic link, which is not followed; remove it or name the \
          directory it points to",
@@ -81,7 +73,7 @@ fn all_or_nothing() {
     let refused = |change: fn(&mut Vec<Request>)| {
         let mut requests = lab.requests(0);
         change(&mut requests);
-        let error = Captures::start(requests, &ROOMY).expect_err("refused");
+        let error = Captures::start(requests, None).expect_err("refused");
         let mut left = fs::read_dir(lab.dir.path()).expect("the folder");
         assert!(left.all(|entry| entry.expect("an entry").file_name() == "batch"));
         all_closed(&lab);
@@ -108,37 +100,22 @@ fn all_or_nothing() {
     all_closed(&lab);
 }
 
-/// A tmpfs that is unmounted again.
-struct Tmpfs(PathBuf);
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        // Lazily: a process that another test is about to start may hold its files for a moment.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_is_said_and_counted_and_the_file_stays_readable() {
     let lab = Lab::new(1);
     let small = lab.dir.path().join("small");
-    fs::create_dir(&small).expect("a folder");
-    run(&format!(
-        "mount -t tmpfs -o size=64k nslab-test {}",
-        small.display()
-    ));
-    let _tmpfs = Tmpfs(small.clone());
+    let _tmpfs = Tmpfs::new(&small, "64k");
     let mut requests = lab.requests(0);
     requests[0].file = small.join("left_a0.pcap");
-    let captures = Captures::start(requests, &ROOMY).expect("captures");
+    let captures = Captures::start(requests, None).expect("captures");
     lab.up(0);
     lab.send(0, 300, 1000);
     let stats = until(&captures, |stats| {
-        stats.iter().all(|of| of.packets + of.dropped == 300)
+        stats.iter().all(|of| of.packets + of.lost() == 300)
     });
     // 64 KiB hold 61 records of 16 + 1042 bytes after the file's header.
     assert_eq!(
-        (stats[0].packets, stats[0].dropped, stats[0].bytes),
+        (stats[0].packets, stats[0].unwritten, stats[0].bytes),
         (61, 239, 61 * 1042)
     );
     assert_eq!(
@@ -148,7 +125,10 @@ fn a_full_disk_is_said_and_counted_and_the_file_stays_readable() {
     assert_eq!((stats[1].packets, &stats[1].error), (300, &None));
     assert_eq!(tcpdump(&stats[0].file).len(), 61);
     let stats = captures.stop();
-    assert_eq!((stats[0].packets, stats[0].dropped), (61, 239));
+    assert_eq!(
+        (stats[0].packets, stats[0].dropped, stats[0].unwritten),
+        (61, 0, 239)
+    );
     assert_eq!(tcpdump(&stats[0].file).len(), 61);
 }
 
@@ -157,16 +137,24 @@ fn statistics_survive_json() {
     let stats = Stats {
         node: "client".into(),
         interface: "eth1".into(),
+        state: State::Stopped,
         packets: 1,
         bytes: 60,
         dropped: 0,
+        unwritten: 0,
+        deleted: 0,
+        rotated: 0,
+        gaps: vec![Gap {
+            from_ns: 1,
+            to_ns: None,
+        }],
         file: "exchange/dsr/client_eth1.pcap".into(),
         error: None,
     };
     let text = serde_json::to_string(&stats).expect("JSON");
     assert_eq!(
         text,
-        r#"{"node":"client","interface":"eth1","packets":1,"bytes":60,"dropped":0,"file":"exchange/dsr/client_eth1.pcap","error":null}"#
+        r#"{"node":"client","interface":"eth1","state":"stopped","packets":1,"bytes":60,"dropped":0,"unwritten":0,"deleted":0,"rotated":0,"gaps":[{"from_ns":1,"to_ns":null}],"file":"exchange/dsr/client_eth1.pcap","error":null}"#
     );
     assert_eq!(serde_json::from_str::<Stats>(&text).expect("back"), stats);
 }

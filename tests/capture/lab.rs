@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, UdpSocket},
     os::fd::OwnedFd,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -40,7 +40,8 @@ pub fn run(line: &str) -> String {
 pub const ROOMY: Options = Options {
     snaplen: 2048,
     buffer: None,
-    owner: None,
+    filter: None,
+    rotate: None,
 };
 
 /// Two namespaces with `pairs` veth pairs between them, all down: `a0`-`b0`, `a1`-`b1` and so on.
@@ -113,6 +114,7 @@ impl Lab {
             netns: netns_fd(netns),
             file: self.dir.path().join(format!("{node}_{interface}.pcap")),
             interface,
+            options: ROOMY,
         };
         vec![
             request("left", &self.left, format!("a{n}")),
@@ -121,7 +123,11 @@ impl Lab {
     }
 
     pub fn start(&self, n: usize, options: &Options) -> Captures {
-        Captures::start(self.requests(n), options).expect("captures")
+        let mut requests = self.requests(n);
+        for request in &mut requests {
+            request.options = options.clone();
+        }
+        Captures::start(requests, None).expect("captures")
     }
 
     /// Sends `count` UDP datagrams over pair n to an address that nobody has, so that nothing
@@ -208,4 +214,25 @@ pub fn tcpdump(file: &Path) -> Vec<String> {
         .lines()
         .map(Into::into)
         .collect()
+}
+
+/// A tmpfs that is unmounted again.
+pub struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    pub fn new(at: &Path, size: &str) -> Self {
+        fs::create_dir(at).expect("a folder");
+        run(&format!(
+            "mount -t tmpfs -o size={size} nslab-test {}",
+            at.display()
+        ));
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // Lazily: a process that another test is about to start may hold its files for a moment.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }

@@ -3,6 +3,7 @@
 
 mod files;
 mod lab;
+mod options;
 
 use std::{
     fs,
@@ -32,8 +33,7 @@ fn the_very_first_frames_are_there_on_both_ends_and_readable_while_it_runs() {
         .iter()
         .map(|request| request.file.clone())
         .collect();
-    let options = Options { owner, ..ROOMY };
-    let captures = Captures::start(requests, &options).expect("captures");
+    let captures = Captures::start(requests, owner).expect("captures");
     for file in &files {
         assert_eq!(tcpdump(file).len(), 0, "readable before the first frame");
         let meta = fs::metadata(file).expect("the file");
@@ -198,7 +198,7 @@ fn a_deleted_interface_is_said_and_stops_no_other() {
     // Pair 0 is deleted while up, pair 1 before it ever was; pair 2 stays.
     let lab = Lab::new(3);
     let requests = (0..3).flat_map(|n| lab.requests(n)).collect();
-    let captures = Captures::start(requests, &ROOMY).expect("captures");
+    let captures = Captures::start(requests, None).expect("captures");
     lab.up(0);
     lab.up(2);
     lab.send(0, 5, 100);
@@ -351,7 +351,7 @@ fn a_snapshot_length_cuts_frames_and_not_their_count_of_bytes() {
 fn two_hundred_interfaces() {
     let lab = Lab::new(100);
     let requests: Vec<_> = (0..100).flat_map(|n| lab.requests(n)).collect();
-    let captures = Captures::start(requests, &ROOMY).expect("captures");
+    let captures = Captures::start(requests, None).expect("captures");
     for n in [0, 42, 99] {
         lab.up(n.into());
         lab.send(n, 50, 300);
