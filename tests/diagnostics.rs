@@ -320,7 +320,7 @@ fn the_schema_has_the_parsers_keys() {
         schema["$schema"],
         "https://json-schema.org/draft/2020-12/schema"
     );
-    let tables: [(&str, &[keys::Key]); 9] = [
+    let tables: [(&str, &[keys::Key]); 12] = [
         ("", keys::LAB),
         ("/$defs/network", keys::NETWORK),
         ("/$defs/node", keys::NODE),
@@ -329,7 +329,10 @@ fn the_schema_has_the_parsers_keys() {
         ("/$defs/ready", keys::READY),
         ("/$defs/service", keys::SERVICE),
         ("/$defs/server", keys::SERVER),
+        ("/$defs/check", keys::CHECK),
         ("/$defs/capture", keys::CAPTURE),
+        ("/$defs/capture_on", keys::CAPTURE_ON),
+        ("/$defs/rotate", keys::ROTATE),
     ];
     for (place, keys) in tables {
         let table = schema
@@ -368,9 +371,14 @@ fn the_schema_has_the_parsers_words() {
         ("/$defs/node/properties/restart/enum", keys::RESTARTS),
         ("/$defs/service/properties/protocol/enum", keys::PROTOCOLS),
         ("/$defs/service/properties/scheduler/enum", keys::SCHEDULERS),
+        (
+            "/$defs/service/properties/scheduler_flags/items/enum",
+            keys::SCHEDULER_FLAGS,
+        ),
         ("/$defs/service/properties/method/enum", keys::METHODS),
         ("/$defs/service/properties/accept/enum", keys::ACCEPTS),
         ("/$defs/service/properties/engine/enum", keys::ENGINES),
+        ("/$defs/service/properties/on_fail/enum", keys::ON_FAILS),
         (
             "/$defs/capture/properties/interfaces/oneOf/0/enum",
             keys::SCOPES,
@@ -399,7 +407,10 @@ fn examples_are_toml() {
         keys::READY,
         keys::SERVICE,
         keys::SERVER,
+        keys::CHECK,
         keys::CAPTURE,
+        keys::CAPTURE_ON,
+        keys::ROTATE,
     ]
     .concat()
     {

@@ -14,6 +14,7 @@ mod captures;
 mod close;
 mod error;
 mod file;
+pub mod filter;
 mod folder;
 mod link;
 mod open;

@@ -5,6 +5,7 @@ mod choose;
 mod nft;
 mod redirect;
 mod schedule;
+mod spec;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use serde::Serialize;
 pub use choose::{Choice, Error, choose};
 pub use nft::{NftEngine, TABLE, Timeouts};
 pub use redirect::realserver_redirect;
+pub use spec::{Device, Persistence, ServerSpec, ServiceSpec};
 
 use crate::kernel::nft::Ruleset;
 
@@ -59,9 +61,21 @@ pub enum Unsupported {
         /// The scheduler.
         scheduler: String,
     },
+    /// Something that only IPVS does.
+    #[error(
+        "service {service:?} asks for {what}, which engine \"nft\" does not have: take engine = \
+         \"ipvs\""
+    )]
+    Feature {
+        /// The service's name.
+        service: String,
+        /// What it asks for.
+        what: &'static str,
+    },
     /// Another protocol than TCP and UDP.
     #[error(
-        "service {service:?} is of IP protocol {protocol}; only tcp (6) and udp (17) have ports"
+        "service {service:?} is of IP protocol {protocol}; engine \"nft\" balances tcp (6) and \
+         udp (17) only"
     )]
     Protocol {
         /// The service's name.
@@ -111,47 +125,4 @@ pub enum Unsupported {
         /// The other.
         second: String,
     },
-}
-
-/// One service as its director has to know it. Made by `plan` from a valid lab.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ServiceSpec {
-    /// The service's name; unique in a lab.
-    pub name: String,
-    /// Virtual IP address.
-    pub vip: IpAddr,
-    /// Destination port on the VIP.
-    pub port: u16,
-    /// `IPPROTO_TCP` (6) or `IPPROTO_UDP` (17).
-    pub protocol: u8,
-    /// The scheduler's IPVS name: `rr`, `wrr`, `sh`.
-    pub scheduler: String,
-    /// The director's interfaces on which clients' packets can come in, with their MAC addresses.
-    pub devices: Vec<Device>,
-    /// The realservers in the file's order.
-    pub servers: Vec<ServerSpec>,
-}
-
-/// An interface of the director.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Device {
-    /// Name in the director's namespace.
-    pub name: String,
-    /// Its Ethernet address.
-    pub mac: [u8; 6],
-}
-
-/// A realserver as the director sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ServerSpec {
-    /// Node name.
-    pub name: String,
-    /// Real address (RIP).
-    pub address: IpAddr,
-    /// Ethernet address on the shared network.
-    pub mac: [u8; 6],
-    /// The director's interface that leads to it; one of [`ServiceSpec::devices`].
-    pub via: String,
-    /// Weight; 0 takes no new connections.
-    pub weight: u32,
 }

@@ -26,6 +26,8 @@
 //! - Frames that are not addressed to the director's own MAC address (a bridge floods, an
 //!   interface is promiscuous), and frames with a VLAN tag, are left alone.
 
+mod limits;
+
 use std::time::Duration;
 
 use super::redirect::equals;
@@ -176,6 +178,12 @@ impl<'a> Plan<'a> {
             return Err(Unsupported::Ipv6 {
                 service: name(),
                 vip: service.vip,
+            });
+        }
+        if let Some(what) = limits::beyond(service) {
+            return Err(Unsupported::Feature {
+                service: name(),
+                what,
             });
         }
         let weight = |s: &ServerSpec| match service.scheduler.as_str() {

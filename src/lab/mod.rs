@@ -6,8 +6,9 @@ mod names;
 pub mod validate;
 
 pub use model::{
-    Accept, Capture, CaptureScope, EngineChoice, HostSide, Interface, Lab, Method, Network, Node,
-    Protocol, Ready, ReadyKind, Restart, Scheduler, Server, Service, Volume,
+    Accept, Capture, CaptureScope, CaptureSettings, Check, CheckKind, EngineChoice, HostSide,
+    Interface, Lab, Method, Network, Node, OnFail, Persistence, Protocol, Ready, ReadyKind,
+    Restart, Rotate, Scheduler, SchedulerFlag, Server, Service, Volume,
 };
 pub use names::{IfName, LabName, Mac, MacError, NameError, NetworkName, NodeName, ServiceName};
 pub use validate::{check, load};

@@ -3,16 +3,6 @@
 //! Fields are readable inside this room only; everyone else reads through the getters, and nobody
 //! outside can build one.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use ipnet::IpNet;
-use serde::Serialize;
-
-use super::names::{IfName, LabName, Mac, NetworkName, NodeName, ServiceName};
-
 macro_rules! getters {
     ($ty:ident { $($(#[$doc:meta])* $field:ident : $ret:ty = $how:tt),* $(,)? }) => {
         impl $ty { $(
@@ -24,6 +14,52 @@ macro_rules! getters {
     (@ borrow $e:expr) => { &$e };
     (@ option $e:expr) => { $e.as_ref() };
 }
+
+/// A key's words: an enum, its words in the file, and the way between them.
+macro_rules! words {
+    ($(#[$doc:meta])* $ty:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $ty { $($(#[$vdoc])* $variant,)* }
+
+        impl $ty {
+            /// The word in the file.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            /// What the file's word means.
+            pub(in crate::lab) fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)* _ => None }
+            }
+        }
+
+        impl serde::Serialize for $ty {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+mod capture;
+mod service;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::names::{IfName, LabName, Mac, NetworkName, NodeName};
+
+pub use capture::{Capture, CaptureScope, CaptureSettings, Rotate};
+pub use service::{
+    Accept, Check, CheckKind, EngineChoice, Method, OnFail, Persistence, Protocol, Scheduler,
+    SchedulerFlag, Server, Service,
+};
 
 /// A whole lab, valid by construction.
 #[derive(Debug, Clone, Serialize)]
@@ -210,16 +246,16 @@ getters!(Volume {
     read_only: bool = copy,
 });
 
-/// When a node's main process is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Restart {
-    /// Never.
-    No,
-    /// When it ends with another code than 0 or by a signal (the default).
-    OnFailure,
-    /// Always.
-    Always,
+words! {
+    /// When a node's main process is started again.
+    Restart {
+        /// Never.
+        No = "no",
+        /// When it ends with another code than 0 or by a signal (the default).
+        OnFailure = "on-failure",
+        /// Always.
+        Always = "always",
+    }
 }
 
 /// What `up` waits for before it calls a node ready.
@@ -251,168 +287,4 @@ pub enum ReadyKind {
     },
     /// A TCP connection to this port of 127.0.0.1 is accepted.
     Tcp(u16),
-}
-
-/// A load-balanced service.
-#[derive(Debug, Clone, Serialize)]
-pub struct Service {
-    pub(super) name: ServiceName,
-    pub(super) vip: IpAddr,
-    pub(super) port: u16,
-    pub(super) protocol: Protocol,
-    pub(super) director: NodeName,
-    pub(super) scheduler: Scheduler,
-    pub(super) method: Method,
-    pub(super) accept: Accept,
-    pub(super) servers: Vec<Server>,
-    pub(super) engine: EngineChoice,
-}
-
-getters!(Service {
-    /// Its name.
-    name: &ServiceName = borrow,
-    /// The virtual IP address; an address or alias of the director.
-    vip: IpAddr = copy,
-    /// Port on the VIP and, in DR, on the servers.
-    port: u16 = copy,
-    /// Transport protocol.
-    protocol: Protocol = copy,
-    /// The node that balances.
-    director: &NodeName = borrow,
-    /// How a server is chosen.
-    scheduler: Scheduler = copy,
-    /// How a packet reaches the server.
-    method: Method = copy,
-    /// How the servers take packets for the VIP.
-    accept: Accept = copy,
-    /// The realservers, in the file's order; at least one.
-    servers: &[Server] = borrow,
-    /// Which engine the file asks for.
-    engine: EngineChoice = copy,
-});
-
-/// A realserver of a service.
-#[derive(Debug, Clone, Serialize)]
-pub struct Server {
-    pub(super) node: NodeName,
-    pub(super) address: IpAddr,
-    pub(super) mac: Mac,
-    pub(super) interface: IfName,
-    pub(super) via: IfName,
-    pub(super) weight: u32,
-}
-
-getters!(Server {
-    /// Its node.
-    node: &NodeName = borrow,
-    /// Its real address (RIP) on the network that it shares with the director.
-    address: IpAddr = copy,
-    /// MAC address of its interface there.
-    mac: Mac = copy,
-    /// The server's own interface there.
-    interface: &IfName = borrow,
-    /// The director's interface there.
-    via: &IfName = borrow,
-    /// Its weight; 0 takes no new connections.
-    weight: u32 = copy,
-});
-
-/// Transport protocol of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP (the default).
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-/// IPVS scheduler names, as `ipvsadm -s` takes them (ipvsadm(8)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scheduler {
-    /// Round robin.
-    Rr,
-    /// Weighted round robin.
-    Wrr,
-    /// Source hashing.
-    Sh,
-}
-
-impl Scheduler {
-    /// The name in the file and for the kernel.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rr => "rr",
-            Self::Wrr => "wrr",
-            Self::Sh => "sh",
-        }
-    }
-}
-
-/// How the director hands a packet to a realserver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// Direct routing: only the MAC addresses change; the server answers the client itself.
-    Dr,
-}
-
-/// How realservers take packets that are addressed to the VIP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accept {
-    /// NAT REDIRECT in prerouting, as the original lab; the VIP is on no interface.
-    Redirect,
-    /// The VIP on `lo`, with `arp_ignore=1` and `arp_announce=2`.
-    Loopback,
-}
-
-/// The engine that a service asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EngineChoice {
-    /// Kernel IPVS where the kernel has it, else nft; `up` and `ps` say which.
-    Auto,
-    /// Kernel IPVS or an error.
-    Ipvs,
-    /// The nftables netdev-ingress engine.
-    Nft,
-}
-
-/// What is captured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Capture {
-    pub(super) scope: CaptureScope,
-    pub(super) snaplen: u32,
-}
-
-getters!(Capture {
-    /// Which interfaces.
-    scope: &CaptureScope = borrow,
-    /// Bytes kept of each frame (default 262144, tcpdump's).
-    snaplen: u32 = copy,
-});
-
-impl Capture {
-    /// Whether this interface of this node is captured.
-    pub fn wants(&self, node: &NodeName, interface: &IfName) -> bool {
-        match &self.scope {
-            CaptureScope::All => true,
-            CaptureScope::Off => false,
-            CaptureScope::Only(list) => list.iter().any(|(n, i)| n == node && i == interface),
-        }
-    }
-}
-
-/// Which interfaces are captured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CaptureScope {
-    /// Every interface of every node.
-    All,
-    /// None.
-    Off,
-    /// These.
-    Only(Vec<(NodeName, IfName)>),
 }

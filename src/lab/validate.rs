@@ -8,6 +8,7 @@ mod networks;
 mod nodes;
 mod process;
 mod services;
+mod sysctls;
 mod values;
 
 use std::collections::{HashMap, HashSet};
@@ -88,6 +89,19 @@ struct Machine<'r> {
     networks_unsure: bool,
     /// Whether it may have addresses that could not be read.
     addresses_unsure: bool,
+    /// Its default route, once nodes are built.
+    next_hop: NextHop,
+}
+
+/// Where a node's default route leads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NextHop {
+    /// To something that has been reported, or it was not asked for yet.
+    Unknown,
+    /// Nowhere: there is none.
+    None,
+    /// To this address on one of its networks.
+    Via(IpAddr),
 }
 
 /// An interface of a node as far as it is known.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{CaptureTarget, Plan, SWITCH, Step};
 use crate::director::{self, Device, ServerSpec, ServiceSpec};
 use crate::kernel::{BridgeSpec, Ns, Sysctl, VethSpec};
-use crate::lab::{Accept, EngineChoice, Interface, Lab, Node, Protocol, ReadyKind, Service};
+use crate::lab::{Accept, EngineChoice, Interface, Lab, Node, ReadyKind, Service};
 
 /// Bytes of an interface name without its closing zero (IFNAMSIZ - 1).
 const IFNAME_MAX: usize = 15;
@@ -278,7 +278,7 @@ fn accept_and_direct(lab: &Lab, steps: &mut Vec<Step>) {
         if service.accept() == Accept::Redirect {
             for server in service.servers() {
                 if let Some(n) = position.get(server.node().as_str()) {
-                    let entry = (service.vip(), protocol(service), service.port());
+                    let entry = (service.vip(), service.protocol().number(), service.port());
                     redirects.entry(*n).or_default().push(entry);
                 }
             }
@@ -312,21 +312,21 @@ fn accept_and_direct(lab: &Lab, steps: &mut Vec<Step>) {
     }
 }
 
-/// `IPPROTO_*` of a service (include/uapi/linux/in.h).
-fn protocol(service: &Service) -> u8 {
-    match service.protocol() {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-    }
-}
-
 fn service_spec(director: &Node, service: &Service) -> ServiceSpec {
     ServiceSpec {
         name: service.name().to_string(),
         vip: service.vip(),
         port: service.port(),
-        protocol: protocol(service),
+        protocol: service.protocol().number(),
+        method: service.method(),
         scheduler: service.scheduler().as_str().to_owned(),
+        scheduler_flags: service.scheduler_flags().to_vec(),
+        persistent: service.persistent().map(|p| director::Persistence {
+            // A day is the most that a file can ask for.
+            timeout_s: p.timeout().as_secs() as u32,
+            prefix: p.prefix(),
+        }),
+        one_packet: service.one_packet(),
         devices: director
             .interfaces()
             .iter()
@@ -341,9 +341,12 @@ fn service_spec(director: &Node, service: &Service) -> ServiceSpec {
             .map(|s| ServerSpec {
                 name: s.node().to_string(),
                 address: s.address(),
+                port: s.port(),
                 mac: s.mac().octets(),
                 via: s.via().to_string(),
                 weight: s.weight(),
+                upper: s.upper(),
+                lower: s.lower(),
             })
             .collect(),
     }

@@ -190,7 +190,7 @@ impl fmt::Display for Step {
 
 /// A service in words, as `ipvsadm --save` would order it.
 fn service(s: &ServiceSpec) -> String {
-    let protocol = if s.protocol == 17 { "udp" } else { "tcp" };
+    let protocol = s.protocol_name();
     let address = std::net::SocketAddr::new(s.vip, s.port);
     let mut text = format!(
         "service {} {address}/{protocol} scheduler {}",

@@ -81,20 +81,34 @@ codes! {
     UnknownNode       "NSL040" Error   "director or server is an unknown node"
     ServerTwice       "NSL041" Error   "server listed twice"
     ServerIsDirector  "NSL042" Error   "server is the director"
-    ServerNotShared   "NSL043" Error   "server shares no network with the director"
-    PortMapping       "NSL044" Error   "port mapping in direct routing"
+    ServerOutOfReach  "NSL043" Error   "server out of the director's reach"
+    PortMapping       "NSL044" Error   "port mapping without NAT"
     VipUnowned        "NSL045" Error   "VIP is not the director's"
-    MethodUnavailable "NSL046" Error   "forwarding method not available"
+    UnknownMethod     "NSL046" Error   "unknown forwarding method"
     UnknownScheduler  "NSL047" Error   "unknown scheduler"
     BadWeight         "NSL048" Error   "weight out of range"
     AllWeightsZero    "NSL049" Warning "all weights are zero"
     WeightIgnored     "NSL050" Warning "weight without effect"
     BadPort           "NSL051" Error   "port out of range"
     DuplicateService  "NSL052" Error   "two services on one address and port"
-    Ipv6Service       "NSL053" Error   "IPv6 service"
+    // NSL053 was "IPv6 service", when there were none.
     NoServers         "NSL054" Error   "service without servers"
+    BadPersistence    "NSL055" Error   "bad persistence"
+    FlagMismatch      "NSL056" Error   "scheduler flag of another scheduler"
+    AcceptMismatch    "NSL057" Error   "`accept` that the method does not have"
+    BadThreshold      "NSL058" Error   "bad connection threshold"
+    BadCheck          "NSL059" Error   "bad health check"
     CaptureUnknown    "NSL060" Error   "capture of an unknown interface"
     BadSnaplen        "NSL061" Error   "snaplen out of range"
+    BadSize           "NSL062" Error   "bad size"
+    BadFilter         "NSL063" Error   "bad capture filter"
+    BadRotation       "NSL064" Error   "bad rotation of capture files"
+    CaptureIgnored    "NSL065" Warning "capture settings without effect"
+    OnePacketNotUdp   "NSL070" Error   "one-packet scheduling without UDP"
+    EngineCannot      "NSL071" Error   "engine nft cannot do this"
+    TwoEngines        "NSL072" Error   "two engines for one director"
+    NatBypassed       "NSL073" Warning "answers bypass the NAT director"
+    IpvsSysctl        "NSL074" Error   "IPVS sysctl where nothing is balanced"
 }
 
 impl Code {
@@ -115,11 +129,13 @@ impl Code {
                 | Self::BadReady
                 | Self::ReadyNoProcess
                 | Self::UnknownNode
-                | Self::ServerNotShared
+                | Self::ServerOutOfReach
                 | Self::VipUnowned
                 | Self::AllWeightsZero
                 | Self::NoServers
                 | Self::CaptureUnknown
+                | Self::NatBypassed
+                | Self::IpvsSysctl
         )
     }
 }

@@ -101,10 +101,16 @@ pub const SERVICE: &[Key] = &[
     may("protocol", r#""tcp""#),
     must("director", r#""lb""#),
     may("scheduler", r#""rr""#),
+    may("scheduler_flags", r#"["sh-port"]"#),
+    may("persistent", r#""300s""#),
+    may("persistent_mask", "24"),
+    may("one_packet", "true"),
     may("method", r#""dr""#),
     may("accept", r#""redirect""#),
     must("servers", r#"["server1", "server2"]"#),
     may("engine", r#""auto""#),
+    may("check", r#"{ http = "http://VIP:8080/" }"#),
+    may("on_fail", r#""weight""#),
 ];
 
 /// Keys of a server's table.
@@ -112,22 +118,63 @@ pub const SERVER: &[Key] = &[
     must("node", r#""server1""#),
     may("weight", "3"),
     may("port", "8080"),
+    may("upper", "100"),
+    may("lower", "80"),
+];
+
+/// Keys of `check`.
+pub const CHECK: &[Key] = &[
+    may("http", r#""http://VIP:8080/""#),
+    may("tcp", "true"),
+    may("exec", r#"["test", "-e", "/run/ready"]"#),
+    may("every", r#""2s""#),
+    may("timeout", r#""1s""#),
+    may("rise", "2"),
+    may("fall", "3"),
 ];
 
 /// Keys of `[capture]`.
-pub const CAPTURE: &[Key] = &[may("interfaces", r#""all""#), may("snaplen", "262144")];
+pub const CAPTURE: &[Key] = &[
+    may("interfaces", r#""all""#),
+    may("snaplen", "262144"),
+    may("buffer", r#""4MiB""#),
+    may("filter", r#""tcp port 8080""#),
+    may("rotate", r#"{ size = "64MiB", keep = 8 }"#),
+    may("on", r#"{ "client:eth1" = { snaplen = 128 } }"#),
+];
+
+/// Keys of `[capture.on.*]`.
+pub const CAPTURE_ON: &[Key] = &[
+    may("snaplen", "262144"),
+    may("buffer", r#""4MiB""#),
+    may("filter", r#""tcp port 8080""#),
+    may("rotate", r#"{ size = "64MiB", keep = 8 }"#),
+];
+
+/// Keys of `rotate`.
+pub const ROTATE: &[Key] = &[
+    may("size", r#""64MiB""#),
+    may("every", r#""60s""#),
+    may("keep", "8"),
+];
 
 /// Words of `restart`.
 pub const RESTARTS: &[&str] = &["no", "on-failure", "always"];
 /// Words of `protocol`.
-pub const PROTOCOLS: &[&str] = &["tcp", "udp"];
+pub const PROTOCOLS: &[&str] = &["tcp", "udp", "sctp"];
 /// Words of `scheduler`.
-pub const SCHEDULERS: &[&str] = &["rr", "wrr", "sh"];
+pub const SCHEDULERS: &[&str] = &[
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "fo", "ovf", "twos",
+];
+/// Words of `scheduler_flags`.
+pub const SCHEDULER_FLAGS: &[&str] = &["sh-port", "sh-fallback", "mh-port", "mh-fallback"];
 /// Words of `method`.
-pub const METHODS: &[&str] = &["dr"];
+pub const METHODS: &[&str] = &["dr", "nat", "tun"];
 /// Words of `accept`.
 pub const ACCEPTS: &[&str] = &["redirect", "loopback"];
 /// Words of `engine`.
 pub const ENGINES: &[&str] = &["auto", "ipvs", "nft"];
+/// Words of `on_fail`.
+pub const ON_FAILS: &[&str] = &["weight", "remove"];
 /// Words of `interfaces` in `[capture]`.
 pub const SCOPES: &[&str] = &["all", "off"];

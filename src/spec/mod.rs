@@ -16,8 +16,8 @@ pub(crate) mod text;
 pub use code::{Code, Severity};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use raw::{
-    At, Field, RawCapture, RawInterface, RawLab, RawNetwork, RawNode, RawReady, RawScope,
-    RawServer, RawService, RawVolume, Span,
+    At, Field, RawCapture, RawCaptureSettings, RawCheck, RawInterface, RawLab, RawNetwork, RawNode,
+    RawReady, RawRotate, RawScope, RawServer, RawService, RawTcp, RawVolume, Span,
 };
 
 pub use crate::lab::load;

@@ -154,10 +154,16 @@ pub struct RawService {
     pub protocol: Field<String>,
     pub director: Field<String>,
     pub scheduler: Field<String>,
+    pub scheduler_flags: Field<Vec<Field<String>>>,
+    pub persistent: Field<String>,
+    pub persistent_mask: Field<i64>,
+    pub one_packet: Field<bool>,
     pub method: Field<String>,
     pub accept: Field<String>,
     pub servers: Field<Vec<RawServer>>,
     pub engine: Field<String>,
+    pub check: Field<RawCheck>,
+    pub on_fail: Field<String>,
 }
 
 /// An element of a service's `servers`: a node's name or a table.
@@ -167,6 +173,30 @@ pub struct RawServer {
     pub node: Field<String>,
     pub weight: Field<i64>,
     pub port: Field<i64>,
+    pub upper: Field<i64>,
+    pub lower: Field<i64>,
+}
+
+/// `check` of a service.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawCheck {
+    pub http: Field<String>,
+    pub tcp: Field<RawTcp>,
+    pub exec: Field<Vec<Field<String>>>,
+    pub every: Field<String>,
+    pub timeout: Field<String>,
+    pub rise: Field<i64>,
+    pub fall: Field<i64>,
+}
+
+/// `tcp` of a check.
+#[derive(Debug, Clone, Copy)]
+pub enum RawTcp {
+    /// `true`: the service's port. `false`: none.
+    Service(bool),
+    /// Another port.
+    Port(i64),
 }
 
 /// `[capture]`.
@@ -174,7 +204,27 @@ pub struct RawServer {
 #[expect(missing_docs, reason = "the fields are the keys of the file")]
 pub struct RawCapture {
     pub interfaces: Field<RawScope>,
+    pub settings: RawCaptureSettings,
+    pub on: Vec<(At<String>, RawCaptureSettings)>,
+}
+
+/// What `[capture]` and `[capture.on.*]` both have.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawCaptureSettings {
     pub snaplen: Field<i64>,
+    pub buffer: Field<String>,
+    pub filter: Field<String>,
+    pub rotate: Field<RawRotate>,
+}
+
+/// `rotate` of captures.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawRotate {
+    pub size: Field<String>,
+    pub every: Field<String>,
+    pub keep: Field<i64>,
 }
 
 /// `interfaces` of `[capture]`.

@@ -106,7 +106,7 @@ const fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn integer(i: &DeInteger<'_>) -> i64 {
+pub(super) fn integer(i: &DeInteger<'_>) -> i64 {
     // What is beyond 64 bits is beyond every range that is checked later.
     let limit = if i.as_str().starts_with('-') {
         i64::MIN

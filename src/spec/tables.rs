@@ -1,13 +1,13 @@
 //! What each table of the file holds, key by key.
 
+mod capture;
+mod service;
+
 use toml::de::{DeTable, DeValue};
 
 use super::keys;
-use super::raw::{
-    At, Field, RawCapture, RawInterface, RawNetwork, RawNode, RawReady, RawScope, RawServer,
-    RawService, RawVolume, Span,
-};
-use super::shape::{Table, Value, Walker, at, entries};
+use super::raw::{At, Field, RawInterface, RawNetwork, RawNode, RawReady, RawVolume, Span};
+use super::shape::{Value, Walker, at, entries};
 use super::text::quote;
 
 impl Walker {
@@ -140,104 +140,6 @@ impl Walker {
             http: self.string(&t, "http"),
             tcp: self.integer(&t, "tcp"),
             timeout: self.string(&t, "timeout"),
-        }
-    }
-
-    pub(super) fn service(&mut self, name: At<String>, value: &Value<'_>) -> RawService {
-        let what = format!("service {}", quote(&name.value));
-        match self.named(value, keys::SERVICE, what, name.span, "[services.web]") {
-            Some(t) => RawService {
-                name,
-                vip: self.string(&t, "vip"),
-                port: self.integer(&t, "port"),
-                protocol: self.string(&t, "protocol"),
-                director: self.string(&t, "director"),
-                scheduler: self.string(&t, "scheduler"),
-                method: self.string(&t, "method"),
-                accept: self.string(&t, "accept"),
-                servers: self.array(&t, "servers", Self::server),
-                engine: self.string(&t, "engine"),
-            },
-            None => RawService {
-                name,
-                vip: Field::Bad,
-                port: Field::Bad,
-                protocol: Field::Bad,
-                director: Field::Bad,
-                scheduler: Field::Bad,
-                method: Field::Bad,
-                accept: Field::Bad,
-                servers: Field::Bad,
-                engine: Field::Bad,
-            },
-        }
-    }
-
-    fn server(&mut self, value: &Value<'_>) -> RawServer {
-        match value.get_ref() {
-            DeValue::String(s) => RawServer {
-                node: Field::Set(at(s.to_string(), value)),
-                weight: Field::Absent,
-                port: Field::Absent,
-            },
-            DeValue::Table(table) => {
-                let span = value.span().into();
-                let t = self.open(table, keys::SERVER, "a server".to_owned(), span);
-                RawServer {
-                    node: self.string(&t, "node"),
-                    weight: self.integer(&t, "weight"),
-                    port: self.integer(&t, "port"),
-                }
-            }
-            _ => RawServer {
-                node: self.wrong_type(
-                    value,
-                    "a server",
-                    "a string or a table",
-                    "write it like `\"server1\"` or `{ node = \"server1\", weight = 3 }`"
-                        .to_owned(),
-                ),
-                weight: Field::Bad,
-                port: Field::Bad,
-            },
-        }
-    }
-
-    pub(super) fn capture(&mut self, root: &Table<'_, '_>) -> RawCapture {
-        let read = |w: &mut Self, v: &Value<'_>| match v.get_ref() {
-            DeValue::Table(table) => {
-                let t = w.open(
-                    table,
-                    keys::CAPTURE,
-                    "`capture`".to_owned(),
-                    v.span().into(),
-                );
-                let interfaces = w.field(&t, "interfaces", "a string or an array", |w, v| match v
-                    .get_ref()
-                {
-                    DeValue::String(s) => Some(RawScope::Word(s.to_string())),
-                    DeValue::Array(a) => Some(RawScope::List(
-                        a.iter().map(|e| w.element(e, "interfaces")).collect(),
-                    )),
-                    _ => None,
-                });
-                Some(RawCapture {
-                    interfaces,
-                    snaplen: w.integer(&t, "snaplen"),
-                })
-            }
-            _ => None,
-        };
-        match self.field(root, "capture", "a table", read) {
-            Field::Set(c) => c.value,
-            Field::Absent => RawCapture {
-                interfaces: Field::Absent,
-                snaplen: Field::Absent,
-            },
-            Field::Bad => RawCapture {
-                interfaces: Field::Bad,
-                snaplen: Field::Bad,
-            },
         }
     }
 }

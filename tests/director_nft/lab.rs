@@ -20,6 +20,7 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use nslab::director::{Device, Program, ServerSpec, ServiceSpec};
 use nslab::kernel::nft;
+use nslab::lab::Method;
 
 pub const VIP: Ipv4Addr = Ipv4Addr::new(172, 28, 128, 3);
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 10, 168);
@@ -310,13 +311,20 @@ pub fn service(scheduler: &str, weights: &[u32]) -> ServiceSpec {
         mac: server_mac(n),
         via: "eth1".into(),
         weight: *weight,
+        port: PORT,
+        upper: 0,
+        lower: 0,
     });
     ServiceSpec {
         name: "web".into(),
         vip: VIP.into(),
         port: PORT,
         protocol: 6,
+        method: Method::Dr,
         scheduler: scheduler.into(),
+        scheduler_flags: vec![],
+        persistent: None,
+        one_packet: false,
         devices: vec![Device {
             name: "eth1".into(),
             mac: LB_MAC,

@@ -1,5 +1,6 @@
 use super::*;
-use crate::director::{Choice, Error, choose};
+use crate::director::{Choice, Error, Persistence, choose};
+use crate::lab::{Method, SchedulerFlag};
 
 fn service(scheduler: &str, weights: &[u32]) -> ServiceSpec {
     let servers = weights.iter().enumerate().map(|(n, weight)| ServerSpec {
@@ -8,13 +9,20 @@ fn service(scheduler: &str, weights: &[u32]) -> ServiceSpec {
         mac: [2, 0, 0, 0, 0, n as u8 + 4],
         via: "eth1".into(),
         weight: *weight,
+        port: 8080,
+        upper: 0,
+        lower: 0,
     });
     ServiceSpec {
         name: "thredds".into(),
         vip: "172.28.128.3".parse().unwrap(),
         port: 8080,
         protocol: 6,
+        method: Method::Dr,
         scheduler: scheduler.into(),
+        scheduler_flags: vec![],
+        persistent: None,
+        one_packet: false,
         devices: vec![Device {
             name: "eth1".into(),
             mac: [2, 0, 0, 0, 0, 3],
@@ -207,7 +215,33 @@ fn what_it_cannot_do_is_named() {
     sctp.protocol = 132;
     assert_eq!(
         refusal(&sctp),
-        "service \"thredds\" is of IP protocol 132; only tcp (6) and udp (17) have ports"
+        "service \"thredds\" is of IP protocol 132; engine \"nft\" balances tcp (6) and udp (17) \
+         only"
+    );
+    let mut more = service("rr", &[1]);
+    more.persistent = Some(Persistence {
+        timeout_s: 300,
+        prefix: 32,
+    });
+    assert_eq!(
+        refusal(&more),
+        "service \"thredds\" asks for persistence, which engine \"nft\" does not have: take engine \
+         = \"ipvs\""
+    );
+    let asks = |change: &dyn Fn(&mut ServiceSpec)| {
+        let mut more = service("rr", &[1]);
+        change(&mut more);
+        let refusal = refusal(&more);
+        let what = refusal.split("asks for ").nth(1).expect("a feature");
+        what.split(", which").next().expect("a feature").to_owned()
+    };
+    assert_eq!(asks(&|s| s.method = Method::Nat), "method \"nat\"");
+    assert_eq!(asks(&|s| s.method = Method::Tun), "method \"tun\"");
+    assert_eq!(asks(&|s| s.one_packet = true), "one-packet scheduling");
+    assert_eq!(asks(&|s| s.servers[0].upper = 9), "connection thresholds");
+    assert_eq!(
+        asks(&|s| s.scheduler_flags = vec![SchedulerFlag::ShPort]),
+        "scheduler flags"
     );
     let mut six = service("rr", &[1]);
     six.vip = "fd00::3".parse().unwrap();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Machine, Owner, Port, Validator, unique_mac};
+use super::{Machine, NextHop, Owner, Port, Validator, unique_mac};
 use crate::lab::model::{Interface, Node};
 use crate::lab::names::{IfName, NodeName};
 use crate::spec::text::{did_you_mean, quote};
@@ -39,6 +39,7 @@ impl<'r> Validator<'r> {
             interfaces,
             networks_unsure,
             addresses_unsure,
+            next_hop: NextHop::Unknown,
         }
     }
 
@@ -368,6 +369,11 @@ impl<'r> Validator<'r> {
         let raw = self.nodes[n].raw;
         // All are asked before one is given up: each may have something to report.
         let gateway = self.gateway(n);
+        self.nodes[n].next_hop = match gateway {
+            None => NextHop::Unknown,
+            Some(None) => NextHop::None,
+            Some(Some(via)) => NextHop::Via(via),
+        };
         let process = self.process(n);
         let interfaces: Option<Vec<Interface>> = self.nodes[n]
             .interfaces

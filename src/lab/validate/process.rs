@@ -35,13 +35,13 @@ impl Validator<'_> {
             .iter()
             .filter_map(|c| self.capability(c.get()?))
             .collect();
-        let sysctls = self.sysctls(&raw.sysctls);
+        let sysctls = self.sysctls(raw);
         let restart = self.word(
             "restart",
             &raw.restart,
             Restart::OnFailure,
             keys::RESTARTS,
-            restart,
+            Restart::from_word,
         );
         let ready = match &raw.ready {
             Field::Absent => Some(None),
@@ -82,7 +82,7 @@ impl Validator<'_> {
         None
     }
 
-    fn command(&mut self, at: &At<Vec<Field<String>>>) -> Option<Vec<String>> {
+    pub(super) fn command(&mut self, at: &At<Vec<Field<String>>>) -> Option<Vec<String>> {
         let program = at.value.first().map(Field::get);
         let words: Option<Vec<&At<String>>> = at.value.iter().map(Field::get).collect();
         let (span, what) = match program {
@@ -261,47 +261,6 @@ impl Validator<'_> {
         None
     }
 
-    fn sysctls(&mut self, list: &[(At<String>, Field<String>)]) -> BTreeMap<String, String> {
-        let mut sysctls = BTreeMap::new();
-        for (name, value) in list {
-            let Some(value) = value.get() else { continue };
-            let parts: Vec<&str> = name.value.split('.').collect();
-            let well_formed = parts.len() > 1
-                && parts.iter().all(|p| {
-                    !p.is_empty()
-                        && p.chars()
-                            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
-                });
-            let (why, help) = if !well_formed {
-                (
-                    "is not a sysctl",
-                    "write it with dots, as `\"net.ipv4.tcp_syncookies\"`",
-                )
-            } else if parts[0] != "net" {
-                (
-                    "is the whole host's, not a node's",
-                    "only `net.*` belongs to a network namespace; remove it",
-                )
-            } else {
-                if value.value.is_empty() || value.value.chars().any(char::is_control) {
-                    self.report(
-                        Code::BadSysctl,
-                        value.span,
-                        format!("sysctl {} has no usable value", quote(&name.value)),
-                        "empty, or with a control character",
-                        "write the value as sysctl(8) prints it",
-                    );
-                } else {
-                    sysctls.insert(name.value.clone(), value.value.clone());
-                }
-                continue;
-            };
-            let message = format!("{} {why}", quote(&name.value));
-            self.report(Code::BadSysctl, name.span, message, "bad sysctl", help);
-        }
-        sysctls
-    }
-
     fn ready(&mut self, n: usize, at: &At<RawReady>) -> Option<Ready> {
         let node = self.nodes[n].raw;
         if node.image.is_absent() && node.command.is_absent() {
@@ -427,15 +386,6 @@ fn short_volume(at: &At<String>) -> Option<(At<String>, At<String>, bool)> {
     Some((part(source), part(target), read_only))
 }
 
-fn restart(word: &str) -> Option<Restart> {
-    match word {
-        "no" => Some(Restart::No),
-        "on-failure" => Some(Restart::OnFailure),
-        "always" => Some(Restart::Always),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,7 +393,11 @@ mod tests {
     #[test]
     fn every_word_is_known() {
         for word in keys::RESTARTS {
-            assert!(restart(word).is_some(), "{word}");
+            assert_eq!(
+                Restart::from_word(word).map(Restart::as_str),
+                Some(*word),
+                "{word}"
+            );
         }
     }
 }

@@ -281,3 +281,136 @@ fn a_lost_bracket_or_quote_gives_one_message() {
     }
     assert!(tried > 100, "{tried}");
 }
+
+/// A client, a router, and beyond it a director whose servers may be elsewhere.
+const FAR: &str = r#"
+name = "far"
+[networks.a]
+subnet = "10.0.0.0/24"
+[networks.b]
+subnet = "10.0.1.0/24"
+[networks.c]
+subnet = "10.0.2.0/24"
+[nodes.lb]
+forward = true
+gateway = "r1"
+interfaces.eth0 = { network = "a", address = "10.0.0.3", aliases = ["10.9.9.9"] }
+[nodes.r1]
+forward = true
+gateway = "r2"
+interfaces.eth0 = { network = "a", address = "10.0.0.1" }
+interfaces.eth1 = { network = "b", address = "10.0.1.1" }
+[nodes.r2]
+forward = true
+gateway = "r1"
+interfaces.eth0 = { network = "b", address = "10.0.1.2" }
+interfaces.eth1 = { network = "c", address = "10.0.2.1" }
+[nodes.s]
+gateway = "r2"
+interfaces.eth0 = { network = "c", address = "10.0.2.4" }
+[services.web]
+vip = "10.9.9.9"
+port = 80
+director = "lb"
+servers = [{ node = "s", port = PORT }]
+method = "METHOD"
+"#;
+
+fn far(method: &str, port: &str) -> String {
+    FAR.replace("METHOD", method).replace("PORT", port)
+}
+
+#[test]
+fn tunnels_reach_servers_some_hops_away() {
+    let lab = lab(&far("tun", "80"));
+    let [service] = lab.services() else {
+        panic!("one service")
+    };
+    assert_eq!(service.method(), Method::Tun);
+    assert_eq!(service.accept(), Accept::Loopback);
+    let server = &service.servers()[0];
+    assert_eq!(server.address(), ip("10.0.2.4"));
+    assert_eq!((server.via().as_str(), server.port()), ("eth0", 80));
+    assert_eq!(server.interface().as_str(), "eth0");
+}
+
+#[test]
+fn nat_maps_ports_and_needs_the_way_back() {
+    let told = |text: &str| -> Vec<String> {
+        let (lab, d) = check(Path::new("test.toml"), text);
+        assert_eq!(lab.is_some(), !d.has_errors());
+        d.iter().map(|d| d.message().to_owned()).collect()
+    };
+    let (lab, _) = check(Path::new("test.toml"), &far("nat", "8080"));
+    let lab = lab.expect("warnings only");
+    assert_eq!(lab.services()[0].accept(), Accept::None);
+    assert_eq!(lab.services()[0].servers()[0].port(), 8080);
+    assert_eq!(
+        told(&far("nat", "8080")),
+        ["answers of server `s` do not come back through director `lb`"]
+    );
+    // By the routers' gateways the answers reach the director.
+    let back = far("nat", "8080").replace(
+        "[nodes.r1]\nforward = true\ngateway = \"r2\"",
+        "[nodes.r1]\nforward = true\ngateway = \"lb\"",
+    );
+    // But then the director's own gateway leads in a circle.
+    assert_eq!(
+        told(&back),
+        ["director `lb` has no IPv4 route to server `s`"]
+    );
+    assert_eq!(
+        told(&far("dr", "80")),
+        ["server `s` shares no IPv4 network with director `lb`"]
+    );
+}
+
+#[test]
+fn captures_have_settings_of_their_own() {
+    let text = far("tun", "80")
+        + "[capture]\nbuffer = \"1MiB\"\nfilter = \"tcp\"\nrotate = { every = \"60s\" }\n\
+           [capture.on.\"lb:eth0\"]\nsnaplen = 128\nfilter = \"\"\nrotate = { size = \"2MiB\", keep = 3 }\n";
+    let lab = lab(&text);
+    let capture = lab.capture();
+    let (all, own) = (capture.on("s", "eth0"), capture.on("lb", "eth0"));
+    assert_eq!(all, capture.settings());
+    assert_eq!((all.snaplen(), all.buffer()), (262_144, Some(1 << 20)));
+    assert_eq!(all.filter().map(String::as_str), Some("tcp"));
+    let rotate = all.rotate().expect("a rotation");
+    assert_eq!(rotate.every(), Some(std::time::Duration::from_mins(1)));
+    assert_eq!((rotate.size(), rotate.keep()), (None, None));
+    assert_eq!((own.snaplen(), own.buffer()), (128, Some(1 << 20)));
+    assert_eq!(own.filter(), None);
+    let rotate = own.rotate().expect("a rotation");
+    assert_eq!((rotate.size(), rotate.every()), (Some(2 << 20), None));
+    assert_eq!(rotate.keep(), Some(3));
+}
+
+#[test]
+fn a_service_has_all_its_keys() {
+    let text = far("tun", "80").replace(
+        "method = ",
+        "scheduler = \"mh\"\nscheduler_flags = [\"mh-port\", \"mh-fallback\", \"mh-port\"]\n\
+         persistent = \"5m\"\npersistent_mask = 24\nprotocol = \"udp\"\none_packet = true\n\
+         check = { http = \"http://VIP/x\", every = \"5s\", fall = 1 }\non_fail = \"remove\"\nmethod = ",
+    );
+    let lab = lab(&text);
+    let service = &lab.services()[0];
+    assert_eq!(service.scheduler(), Scheduler::Mh);
+    let flags: Vec<&str> = service
+        .scheduler_flags()
+        .iter()
+        .map(|f| f.as_str())
+        .collect();
+    assert_eq!(flags, ["mh-port", "mh-fallback"]);
+    let persistent = service.persistent().expect("persistent");
+    assert_eq!(
+        (persistent.timeout().as_secs(), persistent.prefix()),
+        (300, 24)
+    );
+    assert!(service.one_packet());
+    let check = service.check().expect("a check");
+    assert_eq!((check.every().as_secs(), check.timeout().as_secs()), (5, 1));
+    assert_eq!((check.rise(), check.fall()), (2, 1));
+    assert_eq!(service.on_fail().as_str(), "remove");
+}

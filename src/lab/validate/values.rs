@@ -100,6 +100,58 @@ impl Validator<'_> {
         }
         duration
     }
+
+    /// A number of bytes within a range, given in powers of 1024.
+    pub(super) fn size(
+        &mut self,
+        at: &At<String>,
+        what: &str,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let size = size(&at.value);
+        if size.is_some_and(|n| range.contains(&n)) {
+            return size;
+        }
+        let (message, label) = match size {
+            None => (
+                format!("{} is not a size", quote(&at.value)),
+                "expected a whole number and `KiB`, `MiB` or `GiB`",
+            ),
+            Some(_) => (
+                format!("{what} cannot have {}", quote(&at.value)),
+                "out of range",
+            ),
+        };
+        let help = format!(
+            "write it like \"4MiB\", from {} to {}",
+            in_words(*range.start()),
+            in_words(*range.end())
+        );
+        self.report(Code::BadSize, at.span, message, label, help);
+        None
+    }
+}
+
+/// Bytes in each unit of sizes.
+const UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+fn size(s: &str) -> Option<u64> {
+    let digits = s.find(|c: char| !c.is_ascii_digit())?;
+    let n: u64 = s[..digits].parse().ok()?;
+    let (_, bytes) = UNITS.iter().find(|(unit, _)| *unit == &s[digits..])?;
+    n.checked_mul(*bytes)
+}
+
+/// A size in the largest unit that divides it.
+fn in_words(bytes: u64) -> String {
+    let whole = UNITS
+        .iter()
+        .rev()
+        .find(|(_, unit)| bytes.is_multiple_of(*unit));
+    whole.map_or_else(
+        || format!("{bytes} bytes"),
+        |(name, unit)| format!("{}{name}", bytes / unit),
+    )
 }
 
 /// Why no interface can have this address.
@@ -274,6 +326,26 @@ mod tests {
         ] {
             assert_eq!(duration(text), ms.map(Duration::from_millis), "{text:?}");
         }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("64KiB", Some(65_536)),
+            ("4MiB", Some(4_194_304)),
+            ("1GiB", Some(1_073_741_824)),
+            ("4MB", None),
+            ("4096", None),
+            ("MiB", None),
+            ("", None),
+            ("-1MiB", None),
+            ("1.5MiB", None),
+            ("99999999999999GiB", None),
+        ] {
+            assert_eq!(size(text), bytes, "{text:?}");
+        }
+        assert_eq!(in_words(64 << 10), "64KiB");
+        assert_eq!(in_words(1 << 40), "1024GiB");
     }
 
     #[test]
