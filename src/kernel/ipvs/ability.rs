@@ -15,7 +15,7 @@ impl Ipvs {
     /// kernel cannot be asked without making a service.
     pub fn has_scheduler(&mut self, name: &str) -> Result<Option<bool>> {
         self.has(name, |name, service| {
-            service.scheduler = name.to_owned();
+            name.clone_into(&mut service.scheduler);
         })
     }
 
