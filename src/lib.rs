@@ -15,6 +15,7 @@ pub mod image;
 pub mod kernel;
 pub mod lab;
 pub mod node;
+pub mod picture;
 pub mod plan;
 pub mod report;
 pub mod spec;

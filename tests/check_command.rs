@@ -169,7 +169,7 @@ fn the_flagships_plan_is_this_one() {
 /// As nobody (65534), without groups, and with a capability set that is empty: what needs root
 /// fails here, also when the tests run as root.
 #[test]
-fn check_and_plan_need_no_root() {
+fn check_plan_and_graph_need_no_root() {
     let folder = tempfile::tempdir().unwrap();
     let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     open(folder.path());
@@ -218,6 +218,12 @@ fn check_and_plan_need_no_root() {
             "dsr.toml: lab dsr is valid: 2 networks, 5 nodes, 1 service\n".to_owned(),
             String::new()
         )
+    );
+    let (code, graph, err) = run(&["graph", "dsr.toml"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert_eq!(
+        graph,
+        fs::read_to_string(Path::new(ROOT).join("tests/graph/dsr.mmd")).unwrap()
     );
     let (code, plan, err) = run(&["plan", "dsr.toml"]);
     assert_eq!((code, err.as_str()), (0, ""));

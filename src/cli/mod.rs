@@ -2,12 +2,15 @@
 
 mod capture;
 mod check;
+mod completions;
 mod down;
 mod events;
 mod exec;
+mod graph;
 pub mod image;
 mod lab_file;
 mod logs;
+mod output;
 mod plan;
 mod ps;
 mod up;
@@ -55,6 +58,10 @@ enum Command {
     Check(check::Args),
     /// Print what `up` would do, step by step (no root needed)
     Plan(plan::Args),
+    /// Draw a lab file as mermaid, Graphviz dot or SVG (no root needed)
+    Graph(graph::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
     /// Build, list and remove images
     Image(image::ImageArgs),
 }
@@ -126,6 +133,8 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Graph(args) => graph::run(&args),
+        Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Image(args) => image::run(&args).map_err(Failure::from),
     };
     match outcome {

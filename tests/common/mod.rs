@@ -2,6 +2,8 @@
 //! host from outside.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod browser;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -5,7 +5,9 @@ use crate::report;
 use crate::supervisor::{Client, Reply, Request, find_lab};
 
 /// Arguments of `nslab capture list`.
+// Flattened into `nslab capture`: two groups called `Args` would be one too many (clap refuses).
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     #[command(flatten)]
     lab: LabArg,
