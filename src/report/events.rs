@@ -171,6 +171,15 @@ fn words(event: &Event) -> Option<String> {
             }
             text
         }
+        Event::CaptureStopped { interfaces } => {
+            format!(
+                "capture stopped: {}; frames from here on are missing",
+                interfaces.join(", ")
+            )
+        }
+        Event::CaptureStarted { interfaces } => {
+            format!("capture started: {}", interfaces.join(", "))
+        }
         Event::Captured { interfaces } => {
             let packets: u64 = interfaces.iter().map(|i| i.packets).sum();
             let mut text = format!(

@@ -10,8 +10,9 @@ use super::Result;
 use super::error::Error;
 use super::nodes::Phase;
 use super::protocol::{NodeStatus, Reply, Request, ServiceStatus, Status};
+use super::recording::Turn;
 use super::serve::{Supervisor, no_node};
-use crate::capture::{self, Captures};
+use crate::capture;
 
 impl Supervisor {
     /// One connection: one request.
@@ -36,12 +37,15 @@ impl Supervisor {
                 Ok(Request::Captures) => Reply::Captures {
                     interfaces: self.capture_stats(),
                 },
-                Ok(Request::Enter { node }) => match self.enter(&node).await {
-                    Ok(()) => Reply::Entered,
-                    Err(e) => Reply::Error {
-                        message: e.to_string(),
-                    },
-                },
+                Ok(Request::CaptureStop { interfaces }) => {
+                    answered(self.turn_captures(Turn::Stop, &interfaces).await)
+                }
+                Ok(Request::CaptureStart { interfaces }) => {
+                    answered(self.turn_captures(Turn::Start, &interfaces).await)
+                }
+                Ok(Request::Enter { node }) => {
+                    answered(self.enter(&node).await.map(|()| Reply::Entered))
+                }
                 Err(e) => Reply::Error {
                     message: format!(
                         "the supervisor does not understand this nslab ({e}); was it upgraded while the lab was up?"
@@ -79,7 +83,7 @@ impl Supervisor {
             .borrow()
             .captures
             .as_ref()
-            .map(Captures::stats)
+            .map(|captures| captures.stats())
             .unwrap_or_default()
     }
 
@@ -141,6 +145,13 @@ impl Supervisor {
                 .map_or(0, |c| c.stats().iter().map(capture::Stats::lost).sum()),
         }
     }
+}
+
+/// An answer, or why there is none.
+fn answered(result: Result<Reply>) -> Reply {
+    result.unwrap_or_else(|e| Reply::Error {
+        message: e.to_string(),
+    })
 }
 
 pub(super) async fn reply(stream: &mut UnixStream, reply: &Reply) -> std::io::Result<()> {

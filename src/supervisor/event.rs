@@ -84,6 +84,16 @@ pub enum Event {
         /// The last lines that the guilty node printed.
         log: Vec<String>,
     },
+    /// Captures were stopped on request; frames are missing from here on.
+    CaptureStopped {
+        /// `node:interface` each.
+        interfaces: Vec<String>,
+    },
+    /// Captures were started on request.
+    CaptureStarted {
+        /// `node:interface` each.
+        interfaces: Vec<String>,
+    },
     /// Final counts of the captures.
     Captured {
         /// One an interface.

@@ -14,6 +14,7 @@ mod logs;
 mod nodes;
 mod protocol;
 mod ready;
+mod recording;
 mod rundir;
 mod serve;
 mod shape;

@@ -17,6 +17,16 @@ pub enum Request {
     Status,
     /// Counts of the captures.
     Captures,
+    /// Stop capturing these interfaces: `node:interface` each, or `all`.
+    CaptureStop {
+        /// Which.
+        interfaces: Vec<String>,
+    },
+    /// Capture these interfaces, again or for the first time.
+    CaptureStart {
+        /// Which.
+        interfaces: Vec<String>,
+    },
     /// See to it that a node can be entered (its init may not have been needed so far).
     Enter {
         /// Which node.
@@ -39,6 +49,13 @@ pub enum Reply {
     Captures {
         /// One an interface.
         interfaces: Vec<CaptureStats>,
+    },
+    /// To [`Request::CaptureStop`] and [`Request::CaptureStart`].
+    Turned {
+        /// Those that were stopped or started.
+        changed: Vec<CaptureStats>,
+        /// Those that already were.
+        unchanged: Vec<String>,
     },
     /// To [`Request::Enter`]: the node's target file is there now.
     Entered,

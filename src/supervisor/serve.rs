@@ -7,6 +7,7 @@ use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -123,6 +124,8 @@ pub(super) struct Supervisor {
     pub(super) state: RefCell<Live>,
     pub(super) bus: Bus,
     pub(super) stop: UnboundedSender<Option<Asker>>,
+    /// Held while captures are stopped or started.
+    pub(super) recording: tokio::sync::Mutex<()>,
     _lock: nix::fcntl::Flock<File>,
 }
 
@@ -130,7 +133,7 @@ pub(super) struct Supervisor {
 pub(super) struct Live {
     pub(super) journal: Option<Journal>,
     pub(super) nodes: HashMap<String, Running>,
-    pub(super) captures: Option<Captures>,
+    pub(super) captures: Option<Arc<Captures>>,
     pub(super) directed: Vec<Directed>,
     /// Who asked for the end before the lab was up.
     pub(super) asker: Option<Asker>,
@@ -241,6 +244,7 @@ impl Supervisor {
             state: RefCell::new(live),
             bus,
             stop,
+            recording: tokio::sync::Mutex::new(()),
             _lock: lock,
         };
         this.write_state(false)?;
@@ -304,7 +308,8 @@ impl Supervisor {
         let captures = self.state.borrow_mut().captures.take();
         let mut events = Vec::new();
         if let Some(captures) = captures {
-            let interfaces = captures.stop();
+            captures.close();
+            let interfaces = captures.stats();
             events.push(Event::Captured { interfaces });
         }
         events.push(Event::Down {

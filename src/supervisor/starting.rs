@@ -70,7 +70,7 @@ impl Supervisor {
         let mut worker = Worker {
             journal: self.state.borrow_mut().journal.take(),
             launch: self.launch.clone(),
-            snaplen: self.lab.capture().snaplen(),
+            capture: self.lab.capture().clone(),
             captured: !self.launch.no_capture && *self.lab.capture().scope() != CaptureScope::Off,
             captures: None,
             directed: Vec::new(),

@@ -8,6 +8,7 @@ use super::apply::{self, Directed};
 use super::error::{Error, OnPath};
 use super::journal::{Journal, Undo};
 use super::launch::Launch;
+use super::recording::request;
 use super::{Result, RunDir};
 use crate::capture::{self, Captures};
 use crate::kernel::{Linux, Ns, mount};
@@ -17,9 +18,9 @@ use crate::plan::{CaptureTarget, Plan};
 pub(super) struct Worker {
     pub(super) journal: Option<Journal>,
     pub(super) launch: Launch,
-    pub(super) snaplen: u32,
+    pub(super) capture: crate::lab::Capture,
     pub(super) captured: bool,
-    pub(super) captures: Option<Captures>,
+    pub(super) captures: Option<Arc<Captures>>,
     pub(super) directed: Vec<Directed>,
     pub(super) progress: Arc<AtomicUsize>,
 }
@@ -80,18 +81,10 @@ impl apply::Host<Linux> for Worker {
         capture::prepare_dir(&self.launch.exchange, owner)?;
         let mut requests = Vec::with_capacity(interfaces.len());
         for target in interfaces {
-            requests.push(capture::Request {
-                node: target.node.clone(),
-                interface: target.interface.clone(),
-                netns: Arc::new(kernel.share_netns(&Ns::named(&target.node))?),
-                file: self.launch.exchange.join(target.file_name()),
-                options: capture::Options {
-                    snaplen: self.snaplen,
-                    ..capture::Options::default()
-                },
-            });
+            let netns = kernel.share_netns(&Ns::named(&target.node))?;
+            requests.push(request(&self.launch, &self.capture, target, netns));
         }
-        self.captures = Some(Captures::start(requests, owner)?);
+        self.captures = Some(Arc::new(Captures::start(requests, owner)?));
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! `nslab capture` and its subcommands, one file each.
 
 mod list;
+mod turn;
 
 use super::Result;
 
@@ -18,11 +19,17 @@ pub(super) struct Args {
 enum Command {
     /// List captures (what `nslab capture` alone does)
     List(list::Args),
+    /// Stop capturing an interface while the lab runs; its file stays
+    Stop(turn::Args),
+    /// Capture an interface again, or for the first time; its file goes on
+    Start(turn::Args),
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
     match &args.command {
         None => list::run(&args.list),
         Some(Command::List(list)) => list::run(list),
+        Some(Command::Stop(which)) => turn::stop(which),
+        Some(Command::Start(which)) => turn::start(which),
     }
 }
