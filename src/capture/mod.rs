@@ -35,7 +35,7 @@ pub use beside::write_beside;
 pub use captures::Captures;
 pub use error::Error;
 pub use folder::prepare_dir;
-pub use options::{DEFAULT_SNAPLEN, Options, Rotation, check_filter, rotated_name};
+pub use options::{DEFAULT_SNAPLEN, Options, Rotation, rotated_name};
 pub use stats::{Gap, State, Stats};
 
 /// One interface to record.

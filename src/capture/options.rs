@@ -2,10 +2,7 @@
 
 use std::{ffi::OsString, path::Path, time::Duration};
 
-use pcap::{Capture, Linktype};
 use serde::{Deserialize, Serialize};
-
-use super::open;
 
 /// The snapshot length in bytes when none is asked for: libpcap's largest, so whole frames, also
 /// such as an offloading interface makes of up to 64 KiB.
@@ -22,7 +19,8 @@ pub struct Options {
     /// The kernel's ring buffer in bytes. By default 256 MiB shared among all interfaces that are
     /// captured, but at least 256 KiB and at most 4 MiB each.
     pub buffer: Option<usize>,
-    /// Which frames to record, as pcap-filter(7) has it; all when none. See [`check_filter`].
+    /// Which frames to record, as pcap-filter(7) has it; all when none. See
+    /// [`super::filter::check`].
     pub filter: Option<String>,
     /// When to begin another file; never when none.
     pub rotate: Option<Rotation>,
@@ -53,21 +51,6 @@ impl Options {
     pub(super) fn buffer(&self, interfaces: usize) -> usize {
         let shared = (256 * MIB / interfaces.max(1)).clamp(256 * KIB, 4 * MIB);
         self.buffer.unwrap_or(shared)
-    }
-}
-
-/// Says whether libpcap takes a filter (pcap-filter(7)) for an interface of an Ethernet kind.
-///
-/// Names of hosts, ports and protocols in it are looked up here, on the host: its /etc/hosts and
-/// resolver, not the nodes'.
-///
-/// # Errors
-/// libpcap's own words.
-pub fn check_filter(filter: &str) -> Result<(), String> {
-    let handle = Capture::dead(Linktype::ETHERNET).map_err(|error| open::reason(&error))?;
-    match handle.compile(filter, true) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(open::reason(&error)),
     }
 }
 
@@ -127,14 +110,6 @@ mod tests {
         assert_eq!(of(0).snaplen(), 262_144);
         assert_eq!(of(96).snaplen(), 96);
         assert_eq!(of(u32::MAX).snaplen(), 262_144);
-    }
-
-    #[test]
-    fn a_filter_that_libpcap_refuses_is_refused_in_its_words() {
-        assert_eq!(check_filter("tcp port 8080 and not arp"), Ok(()));
-        assert_eq!(check_filter(""), Ok(()));
-        let error = check_filter("tcp prot 80").unwrap_err();
-        assert!(error.contains("syntax error"), "{error}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) fn request(
     target: &CaptureTarget,
     netns: OwnedFd,
 ) -> capture::Request {
+    let how = how.on(&target.node, &target.interface);
     capture::Request {
         node: target.node.clone(),
         interface: target.interface.clone(),
@@ -34,7 +35,13 @@ pub(super) fn request(
         file: launch.exchange.join(target.file_name()),
         options: capture::Options {
             snaplen: how.snaplen(),
-            ..capture::Options::default()
+            buffer: how.buffer().and_then(|bytes| usize::try_from(bytes).ok()),
+            filter: how.filter().cloned(),
+            rotate: how.rotate().map(|rotate| capture::Rotation {
+                size: rotate.size(),
+                every: rotate.every(),
+                keep: rotate.keep(),
+            }),
         },
     }
 }

@@ -152,7 +152,7 @@ impl Validator<'_> {
                 .number(
                     at,
                     "`keep`",
-                    0..=1_000_000,
+                    1..=1_000_000,
                     Code::BadRotation,
                     "so many finished files stay beside the one that is written to",
                 )
