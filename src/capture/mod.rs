@@ -16,6 +16,7 @@ mod error;
 mod file;
 pub mod filter;
 mod folder;
+pub mod follow;
 mod link;
 mod open;
 mod options;
