@@ -3,6 +3,8 @@
 
 #[path = "director_nft/lab.rs"]
 mod lab;
+#[path = "director_nft/live.rs"]
+mod live;
 #[path = "director_nft/packet.rs"]
 mod packet;
 #[path = "director_nft/ruleset.rs"]
@@ -103,14 +105,21 @@ fn round_robin_by_direct_routing_with_curl() {
     let counters = lab
         .within("lb", || nft::counters(Family::Netdev, TABLE))
         .unwrap();
-    for (n, counter) in counters.iter().enumerate() {
+    let (firsts, ways): (Vec<_>, Vec<_>) =
+        counters.iter().partition(|c| c.name.starts_with("first_"));
+    let names: Vec<_> = firsts
+        .iter()
+        .map(|c| (c.name.as_str(), c.packets))
+        .collect();
+    assert_eq!(names, [("first_web_server0", 6), ("first_web_server1", 6)]);
+    assert_eq!(ways.len(), 2);
+    for (n, counter) in ways.iter().enumerate() {
         let sent: Vec<_> = went.iter().filter(|f| f.server() == Some(n)).collect();
         assert_eq!(counter.name, format!("to_web_server{n}"));
         assert_eq!(counter.packets, sent.len() as u64);
         let bytes: usize = sent.iter().map(|f| f.0.len() - 14).sum();
         assert_eq!(counter.bytes, bytes as u64);
     }
-    assert_eq!(counters.len(), 2);
 
     // Conntrack, which sees one half of a connection here, is not asked.
     let json = lab.exec("lb", &["nft", "-j", "list", "ruleset"], "");
@@ -127,7 +136,9 @@ fn round_robin_by_direct_routing_with_curl() {
         names("chain"),
         [
             "to_web_server0",
+            "first_web_server0",
             "to_web_server1",
+            "first_web_server1",
             "new_web",
             "known_web",
             "svc_web",
@@ -136,9 +147,23 @@ fn round_robin_by_direct_routing_with_curl() {
     );
     assert_eq!(
         names("map"),
-        ["conns_web", "closing_web", "slots_web", "servers_web"]
+        [
+            "conns_web",
+            "closing_web",
+            "slots_web",
+            "servers_web",
+            "firsts_web"
+        ]
     );
-    assert_eq!(names("counter"), ["to_web_server0", "to_web_server1"]);
+    assert_eq!(
+        names("counter"),
+        [
+            "to_web_server0",
+            "to_web_server1",
+            "first_web_server0",
+            "first_web_server1"
+        ]
+    );
     let base: Vec<_> = objects
         .iter()
         .filter(|o| o["chain"]["hook"] == "ingress")

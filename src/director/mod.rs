@@ -2,6 +2,7 @@
 //! pure data that `kernel` carries out, so that it can be printed, compared and tested.
 
 mod choose;
+pub mod live;
 mod nft;
 mod redirect;
 mod schedule;

@@ -12,7 +12,14 @@
 //! | chain `svc_NAME` | where the service's packets come in |
 //! | chain `known_NAME` | packets of live TCP connections |
 //! | chain `new_NAME` | a TCP connection's first packet |
+//! | map `firsts_NAME` | server number -> `goto first_NAME_SERVER` |
+//! | chain and counter `first_NAME_SERVER` | where a new connection's first packet goes: how many a server was given |
 //! | chain and counter `to_NAME_SERVER` | the way to a server, and what went it |
+//!
+//! A server's number is its place in the list of servers, and stays its own for as long as the
+//! director runs: when a server goes at run time, `servers_NAME` drops what still bears its number,
+//! as `ip_vs` does with packets to a destination that is gone, and a server that comes back gets
+//! the number, and with it the connections, that it had.
 //!
 //! What follows from this, and how it compares with `ip_vs`:
 //!
@@ -30,14 +37,14 @@ mod limits;
 
 use std::time::Duration;
 
-use super::redirect::equals;
 use super::schedule::{MAX_SLOTS, slots};
 use super::{Device, Engine, Program, ServerSpec, ServiceSpec, Unsupported};
 use crate::kernel::nft::{
-    Chain, ETHERTYPE_IPV4, Element, ElementData, Expr, Family, Field, Hook, HookKind, HookPoint,
-    Match, Meta, Op, PACKET_HOST, Rule, Ruleset, Selector, Set, Statement, TCP_ACK, TCP_FIN,
-    TCP_RST, TCP_SYN, Table, Transport, Type, Value, Verdict,
+    Chain, Element, ElementData, Family, Hook, HookKind, HookPoint, Ruleset, Set, Table, Transport,
+    Type, Value, Verdict,
 };
+
+mod chains;
 
 /// Name of every table that a lab's nodes get.
 pub const TABLE: &str = "nslab";
@@ -90,13 +97,28 @@ impl Engine for NftEngine {
     }
 
     fn supports(&self, service: &ServiceSpec) -> Result<(), Unsupported> {
-        Plan::new(service, self.timeouts).map(drop)
+        Plan::new(service, &[], self.timeouts).map(drop)
     }
 
     fn program(&self, services: &[ServiceSpec]) -> Result<Program, Unsupported> {
+        let services: Vec<_> = services.iter().map(|s| (s, &[][..])).collect();
+        Ok(Program::Nft(Ruleset {
+            tables: vec![self.table(&services)?],
+        }))
+    }
+}
+
+impl NftEngine {
+    /// The table that balances these services, each with the numbers of the servers in its list
+    /// that have been removed.
+    pub(super) fn table(
+        &self,
+        services: &[(&ServiceSpec, &[usize])],
+    ) -> Result<Table, Unsupported> {
         let address = |s: &ServiceSpec| (s.vip, s.protocol, s.port);
-        for (n, second) in services.iter().enumerate() {
-            if let Some(first) = services[..n].iter().find(|s| address(s) == address(second)) {
+        for (n, (second, _)) in services.iter().enumerate() {
+            let mut before = services[..n].iter();
+            if let Some((first, _)) = before.find(|(s, _)| address(s) == address(second)) {
                 return Err(Unsupported::SameAddress {
                     first: first.name.clone(),
                     second: second.name.clone(),
@@ -105,7 +127,7 @@ impl Engine for NftEngine {
         }
         let plans = services
             .iter()
-            .map(|s| Plan::new(s, self.timeouts))
+            .map(|(s, gone)| Plan::new(s, gone, self.timeouts))
             .collect::<Result<Vec<_>, _>>()?;
 
         let mut table = Table {
@@ -119,10 +141,28 @@ impl Engine for NftEngine {
             plan.add_to(&mut table);
         }
         table.chains.extend(ingress(&plans));
-        Ok(Program::Nft(Ruleset {
-            tables: vec![table],
-        }))
+        Ok(table)
     }
+}
+
+/// Names of what the live director reads; names of services and nodes have no `_`.
+pub(super) fn way(service: &str, server: &str) -> String {
+    format!("to_{service}_{server}")
+}
+
+/// See [`way`].
+pub(super) fn first(service: &str, server: &str) -> String {
+    format!("first_{service}_{server}")
+}
+
+/// See [`way`].
+pub(super) fn conns(service: &str) -> String {
+    format!("conns_{service}")
+}
+
+/// See [`way`].
+pub(super) fn closing(service: &str) -> String {
+    format!("closing_{service}")
 }
 
 /// One base chain a device, with the services whose clients come in there.
@@ -162,12 +202,18 @@ struct Plan<'a> {
     slots: Vec<usize>,
     /// Whether the client's address, not the turn, chooses the slot.
     by_source: bool,
-    /// Each server's way out.
-    ways: Vec<(&'a ServerSpec, &'a Device)>,
+    /// Each server's number and way out.
+    ways: Vec<(usize, &'a ServerSpec, &'a Device)>,
+    /// Numbers of servers that have been removed.
+    gone: &'a [usize],
 }
 
 impl<'a> Plan<'a> {
-    fn new(service: &'a ServiceSpec, timeouts: Timeouts) -> Result<Self, Unsupported> {
+    fn new(
+        service: &'a ServiceSpec,
+        gone: &'a [usize],
+        timeouts: Timeouts,
+    ) -> Result<Self, Unsupported> {
         let name = || service.name.clone();
         let transport =
             Transport::from_number(service.protocol).ok_or_else(|| Unsupported::Protocol {
@@ -195,7 +241,8 @@ impl<'a> Plan<'a> {
         let weights = service
             .servers
             .iter()
-            .map(weight)
+            .enumerate()
+            .map(|(n, s)| weight(s).map(|w| if gone.contains(&n) { 0 } else { w }))
             .collect::<Option<Vec<_>>>();
         let known = matches!(service.scheduler.as_str(), "rr" | "wrr" | "sh");
         let Some(weights) = weights.filter(|_| known) else {
@@ -213,13 +260,17 @@ impl<'a> Plan<'a> {
         let ways = service
             .servers
             .iter()
-            .map(|server| {
+            .enumerate()
+            .filter(|(n, _)| !gone.contains(n))
+            .map(|(n, server)| {
                 let device = service.devices.iter().find(|d| d.name == server.via);
-                device.map(|d| (server, d)).ok_or_else(|| Unsupported::Via {
-                    service: name(),
-                    server: server.name.clone(),
-                    via: server.via.clone(),
-                })
+                device
+                    .map(|d| (n, server, d))
+                    .ok_or_else(|| Unsupported::Via {
+                        service: name(),
+                        server: server.name.clone(),
+                        via: server.via.clone(),
+                    })
             })
             .collect::<Result<_, _>>()?;
         let by_source = service.scheduler == "sh";
@@ -230,6 +281,7 @@ impl<'a> Plan<'a> {
             slots,
             by_source,
             ways,
+            gone,
         })
     }
 
@@ -238,13 +290,20 @@ impl<'a> Plan<'a> {
     }
 
     fn way(&self, server: &ServerSpec) -> String {
-        format!("to_{}_{}", self.service.name, server.name)
+        way(&self.service.name, &server.name)
+    }
+
+    fn first(&self, server: &ServerSpec) -> String {
+        first(&self.service.name, &server.name)
     }
 
     fn add_to(&self, table: &mut Table) {
         table
             .counters
-            .extend(self.ways.iter().map(|w| self.way(w.0)));
+            .extend(self.ways.iter().map(|w| self.way(w.1)));
+        table
+            .counters
+            .extend(self.ways.iter().map(|w| self.first(w.1)));
         let established = match self.transport {
             Transport::Tcp => self.timeouts.established,
             Transport::Udp => self.timeouts.udp,
@@ -265,17 +324,24 @@ impl<'a> Plan<'a> {
                     .collect(),
             ),
         );
-        let ways = self.ways.iter().enumerate();
-        table.sets.push(
-            self.numbers(
-                "servers",
-                Type::Verdict,
-                ways.map(|(n, w)| (n, ElementData::Verdict(Verdict::Goto(self.way(w.0)))))
-                    .collect(),
-            ),
-        );
-        for (server, device) in &self.ways {
+        let lead = |to: &dyn Fn(&ServerSpec) -> String| {
+            let ways = self.ways.iter();
+            ways.map(|(n, server, _)| (*n, ElementData::Verdict(Verdict::Goto(to(server)))))
+                .collect::<Vec<_>>()
+        };
+        let mut servers = lead(&|server| self.way(server));
+        let gone = self.gone.iter();
+        servers.extend(gone.map(|n| (*n, ElementData::Verdict(Verdict::Drop))));
+        let firsts = lead(&|server| self.first(server));
+        table
+            .sets
+            .push(self.numbers("servers", Type::Verdict, servers));
+        table
+            .sets
+            .push(self.numbers("firsts", Type::Verdict, firsts));
+        for (_, server, device) in &self.ways {
             table.chains.push(self.way_chain(server, device));
+            table.chains.push(self.first_chain(server));
         }
         match self.transport {
             Transport::Tcp => {
@@ -316,207 +382,6 @@ impl<'a> Plan<'a> {
                 .collect(),
         }
     }
-
-    /// What tells the service's packets from others.
-    fn entrance(&self) -> Rule {
-        Rule::new([
-            equals(Field::EtherType, Value::Number(ETHERTYPE_IPV4)),
-            Statement::Match(Match {
-                left: Selector::Meta(Meta::PacketType),
-                mask: None,
-                op: Op::Eq,
-                right: Value::Number(PACKET_HOST),
-            }),
-            equals(Field::Ip4Destination, Value::Address(self.service.vip)),
-            masked(Field::Ip4Fragment, FRAGMENT, Op::Eq, 0),
-            equals(
-                Field::DestinationPort(self.transport),
-                Value::Number(u32::from(self.service.port)),
-            ),
-            goto(self.named("svc")),
-        ])
-    }
-
-    fn way_chain(&self, server: &ServerSpec, device: &Device) -> Chain {
-        let name = self.way(server);
-        let rule = Rule {
-            statements: vec![
-                Statement::CountInto(name.clone()),
-                Statement::SetMark(Expr::Number(0)),
-                Statement::SetEther {
-                    field: Field::EtherSource,
-                    mac: device.mac,
-                },
-                Statement::SetEther {
-                    field: Field::EtherDestination,
-                    mac: server.mac,
-                },
-                Statement::Forward {
-                    device: device.name.clone(),
-                },
-            ],
-            comment: Some(server.address.to_string()),
-        };
-        chain(name, vec![rule])
-    }
-
-    fn tcp_service(&self) -> Chain {
-        let rules = vec![
-            Rule::new([self.recall("conns"), goto(self.named("known"))]),
-            Rule::new([
-                tcp_flags(TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK, Op::Eq, TCP_SYN),
-                goto(self.named("new")),
-            ]),
-            commented(
-                "what follows the client's FIN",
-                [
-                    self.recall("closing"),
-                    self.remember("closing", self.timeouts.fin),
-                    self.dispatch(),
-                ],
-            ),
-        ];
-        chain(self.named("svc"), rules)
-    }
-
-    fn tcp_known(&self) -> Chain {
-        // The entry goes to `closing` first: if that is full the rule ends, and the connection
-        // stays known and is served on.
-        let ends = |flag, timeout| {
-            Rule::new([
-                tcp_flags(flag, Op::Ne, 0),
-                self.remember("closing", timeout),
-                self.forget("conns"),
-                self.dispatch(),
-            ])
-        };
-        let rules = vec![
-            ends(TCP_RST, self.timeouts.reset),
-            ends(TCP_FIN, self.timeouts.fin),
-            // A SYN that is sent again does not make a connection established.
-            Rule::new([
-                tcp_flags(TCP_SYN, Op::Eq, 0),
-                self.remember("conns", self.timeouts.established),
-            ]),
-            Rule::new([self.dispatch()]),
-        ];
-        chain(self.named("known"), rules)
-    }
-
-    fn tcp_new(&self) -> Chain {
-        // `update` leaves the value of an entry as it is, so an old one has to go first.
-        let mut rules = vec![Rule::new([self.forget("closing")])];
-        rules.extend(self.schedule(self.timeouts.syn));
-        chain(self.named("new"), rules)
-    }
-
-    fn udp_service(&self) -> Chain {
-        let timeout = self.timeouts.udp;
-        let mut rules = vec![Rule::new([
-            self.recall("conns"),
-            self.remember("conns", timeout),
-            self.dispatch(),
-        ])];
-        rules.extend(self.schedule(timeout));
-        chain(self.named("svc"), rules)
-    }
-
-    /// Chooses a server, remembers it, sends the packet there.
-    fn schedule(&self, timeout: Duration) -> Vec<Rule> {
-        let drop = |why| commented(why, [Statement::Counter, Statement::Verdict(Verdict::Drop)]);
-        let modulus = self.slots.len() as u32;
-        if modulus == 0 {
-            return vec![drop("no server takes new connections")];
-        }
-        let slot = if self.by_source {
-            Expr::Hash {
-                of: Field::Ip4Source,
-                modulus,
-                seed: HASH_SEED,
-            }
-        } else {
-            Expr::Counting { modulus }
-        };
-        let map = self.named("slots");
-        let server = Expr::Map {
-            key: vec![Selector::Meta(Meta::Mark)],
-            map,
-        };
-        vec![
-            Rule::new([Statement::SetMark(slot)]),
-            Rule::new([Statement::SetMark(server)]),
-            Rule::new([self.remember("conns", timeout), self.dispatch()]),
-            drop("too many connections"),
-        ]
-    }
-
-    fn key(&self) -> Vec<Selector> {
-        let port = Field::SourcePort(self.transport);
-        vec![Selector::Field(Field::Ip4Source), Selector::Field(port)]
-    }
-
-    fn recall(&self, map: &str) -> Statement {
-        Statement::SetMark(Expr::Map {
-            key: self.key(),
-            map: self.named(map),
-        })
-    }
-
-    fn remember(&self, map: &str, timeout: Duration) -> Statement {
-        Statement::Update {
-            map: self.named(map),
-            key: self.key(),
-            timeout: Some(timeout),
-        }
-    }
-
-    fn forget(&self, map: &str) -> Statement {
-        Statement::Delete {
-            map: self.named(map),
-            key: self.key(),
-        }
-    }
-
-    fn dispatch(&self) -> Statement {
-        let key = vec![Selector::Meta(Meta::Mark)];
-        Statement::Dispatch {
-            key,
-            map: self.named("servers"),
-        }
-    }
-}
-
-fn chain(name: String, rules: Vec<Rule>) -> Chain {
-    Chain {
-        name,
-        hook: None,
-        rules,
-    }
-}
-
-fn commented(comment: &str, statements: impl Into<Vec<Statement>>) -> Rule {
-    Rule {
-        statements: statements.into(),
-        comment: Some(comment.to_owned()),
-    }
-}
-
-fn goto(chain: String) -> Statement {
-    Statement::Verdict(Verdict::Goto(chain))
-}
-
-fn masked(field: Field, mask: u32, op: Op, right: u32) -> Statement {
-    let right = Value::Number(right);
-    Statement::Match(Match {
-        left: Selector::Field(field),
-        mask: Some(mask),
-        op,
-        right,
-    })
-}
-
-fn tcp_flags(mask: u32, op: Op, right: u32) -> Statement {
-    masked(Field::TcpFlags, mask, op, right)
 }
 
 #[cfg(test)]

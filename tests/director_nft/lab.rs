@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, setsockopt,
@@ -274,6 +274,7 @@ impl Lab {
     /// Sends IP packets from the client as they are, in this order.
     pub fn inject(&self, packets: &[Vec<u8>]) {
         self.within("client", || {
+            on_one_cpu();
             let fd = socket(
                 AddressFamily::Inet,
                 SockType::Raw,
@@ -295,12 +296,24 @@ impl Lab {
         f();
         // A last packet: when it is in the file, all before it are.
         self.within("client", || {
+            on_one_cpu();
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
             recorder.stop(|| {
                 socket.send_to(END, (VIP, 9)).unwrap();
             })
         })
     }
+}
+
+/// Keeps the thread on the first processor that it may have. A veth queues what is sent by processor
+/// (`netif_rx`): what two processors send can arrive in another order.
+fn on_one_cpu() {
+    let me = Pid::from_raw(0);
+    let allowed = sched_getaffinity(me).unwrap();
+    let mut one = CpuSet::new();
+    let first = (0..CpuSet::count()).find(|n| allowed.is_set(*n).unwrap());
+    one.set(first.unwrap()).unwrap();
+    sched_setaffinity(me, &one).unwrap();
 }
 
 /// The service with one server a weight.

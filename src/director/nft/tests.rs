@@ -55,6 +55,12 @@ fn the_flagships_director() {
 	counter to_thredds_server2 {
 	}
 
+	counter first_thredds_server1 {
+	}
+
+	counter first_thredds_server2 {
+	}
+
 	map conns_thredds {
 		type ipv4_addr . inet_service : mark
 		size 65536
@@ -79,19 +85,32 @@ fn the_flagships_director() {
 		elements = { 0x00000000 : goto to_thredds_server1, 0x00000001 : goto to_thredds_server2 }
 	}
 
+	map firsts_thredds {
+		type mark : verdict
+		elements = { 0x00000000 : goto first_thredds_server1, 0x00000001 : goto first_thredds_server2 }
+	}
+
 	chain to_thredds_server1 {
 		counter name "to_thredds_server1" meta mark set 0x00000000 ether saddr set 02:00:00:00:00:03 ether daddr set 02:00:00:00:00:04 fwd to "eth1" comment "172.28.128.4"
+	}
+
+	chain first_thredds_server1 {
+		counter name "first_thredds_server1" goto to_thredds_server1
 	}
 
 	chain to_thredds_server2 {
 		counter name "to_thredds_server2" meta mark set 0x00000000 ether saddr set 02:00:00:00:00:03 ether daddr set 02:00:00:00:00:05 fwd to "eth1" comment "172.28.128.5"
 	}
 
+	chain first_thredds_server2 {
+		counter name "first_thredds_server2" goto to_thredds_server2
+	}
+
 	chain new_thredds {
 		delete @closing_thredds { ip saddr . tcp sport : meta mark }
 		meta mark set numgen inc mod 2
 		meta mark set meta mark map @slots_thredds
-		update @conns_thredds { ip saddr . tcp sport timeout 1m : meta mark } meta mark vmap @servers_thredds
+		update @conns_thredds { ip saddr . tcp sport timeout 1m : meta mark } meta mark vmap @firsts_thredds
 		counter drop comment "too many connections"
 	}
 
@@ -168,7 +187,7 @@ fn udp_has_one_chain_and_no_closing() {
          \t\tmeta mark set numgen inc mod 2\n\
          \t\tmeta mark set meta mark map @slots_dns\n\
          \t\tupdate @conns_dns { ip saddr . udp sport timeout 5m : meta mark } meta mark vmap \
-         @servers_dns\n\
+         @firsts_dns\n\
          \t\tcounter drop comment \"too many connections\"\n\t}\n"
     ));
     assert!(!text.contains("closing"));

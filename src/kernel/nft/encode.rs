@@ -16,8 +16,11 @@ use super::error::Error;
 use super::expr::{Statement, Verdict};
 use super::{Chain, Family, Hook, HookKind, HookPoint, Rule, Ruleset, Set, Table};
 
+mod change;
 mod rule;
 mod set;
+
+pub(super) use change::changes;
 
 /// `NF_DROP` and `NF_ACCEPT` (linux/netfilter.h).
 const NF_DROP: u32 = 0;
@@ -175,11 +178,14 @@ impl Encoder<'_> {
             self.elements(set)?;
         }
         for chain in &table.chains {
-            for (n, rule) in chain.rules.iter().enumerate() {
-                self.rule(chain, n, rule)?;
-            }
+            self.rules(chain)?;
         }
         Ok(())
+    }
+
+    fn rules(&mut self, chain: &Chain) -> Result<(), Error> {
+        let mut rules = chain.rules.iter().enumerate();
+        rules.try_for_each(|(n, rule)| self.rule(chain, n, rule))
     }
 
     fn chain(&mut self, chain: &Chain) -> Result<(), Error> {

@@ -12,6 +12,7 @@
 //! `encode`, in the order in which nft(8) makes them.
 
 mod batch;
+mod change;
 mod display;
 mod encode;
 mod error;
@@ -23,12 +24,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use change::{Change, between, change};
 pub use error::Error;
 pub use expr::{
     ETHERTYPE_IPV4, Expr, Field, Match, Meta, Op, PACKET_HOST, Selector, Statement, TCP_ACK,
     TCP_FIN, TCP_RST, TCP_SYN, Transport, Value, Verdict,
 };
-pub use query::{CounterValue, counters};
+pub use query::{CounterValue, Mapped, counters, mapped};
 
 /// Tables that go into the kernel together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
