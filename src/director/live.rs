@@ -189,7 +189,7 @@ pub struct Rates {
 
 /// Whether two are one server: a node can serve at several ports (method nat).
 fn same(a: &ServerSpec, b: &ServerSpec) -> bool {
-    a.name == b.name
+    a.name == b.name && a.port == b.port
 }
 
 /// The service of that name.

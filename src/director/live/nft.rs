@@ -195,7 +195,7 @@ fn state(
     ServerState {
         name: server.name.clone(),
         address: server.address,
-        port: service.port,
+        port: server.port,
         weight: server.weight,
         active,
         inactive,
@@ -215,7 +215,7 @@ fn of_service(service: &ServiceSpec, servers: Vec<ServerState>) -> ServiceState 
         name: service.name.clone(),
         vip: service.vip,
         port: service.port,
-        protocol: if service.protocol == 17 { "udp" } else { "tcp" }.to_owned(),
+        protocol: service.protocol_name().to_owned(),
         scheduler: service.scheduler.clone(),
         counters: Counters::sum(servers.iter().map(|s| &s.counters)),
         rates: None,
