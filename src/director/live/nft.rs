@@ -185,12 +185,12 @@ fn state(
     counted: &HashMap<&str, &CounterValue>,
     connections: &Connections<'_>,
 ) -> ServerState {
-    let counter = |name: String| {
+    let value = |name: String| {
         counted
             .get(name.as_str())
             .map_or((0, 0), |c| (c.packets, c.bytes))
     };
-    let (packets_in, bytes_in) = counter(nft::way(&service.name, &server.name));
+    let (packets_in, bytes_in) = value(nft::way(&service.name, &server.name));
     let (active, inactive) = connections.of(number);
     ServerState {
         name: server.name.clone(),
@@ -200,7 +200,7 @@ fn state(
         active,
         inactive,
         counters: Counters {
-            connections: counter(nft::first(&service.name, &server.name)).0,
+            connections: value(nft::first(&service.name, &server.name)).0,
             packets_in,
             packets_out: 0,
             bytes_in,
