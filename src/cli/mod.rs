@@ -12,7 +12,9 @@ mod lab_file;
 mod logs;
 mod output;
 mod plan;
+mod proof;
 mod ps;
+mod traced;
 mod up;
 
 use std::io::Write;
@@ -54,6 +56,8 @@ enum Command {
     Events(events::Args),
     /// List captures: interface, packets, bytes, drops, file
     Capture(capture::Args),
+    /// Say what captures prove: Direct Routing, NAT, a tunnel, or a director that was bypassed
+    Proof(proof::Args),
     /// Check a lab file (no root needed)
     Check(check::Args),
     /// Print what `up` would do, step by step (no root needed)
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Capture(args) => capture::run(&args),
+        Command::Proof(args) => proof::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Graph(args) => graph::run(&args),

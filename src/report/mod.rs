@@ -2,9 +2,13 @@
 
 mod captures;
 mod events;
+mod junit;
 pub mod progress;
+mod proof;
 mod tables;
 
 pub use captures::captures;
 pub use events::{Reporter, record};
+pub use junit::proof_junit;
+pub use proof::proof;
 pub use tables::status;

@@ -100,6 +100,12 @@ pub struct TopoService {
     pub accept: Option<String>,
     /// Scheduler.
     pub scheduler: String,
+    /// Its flags, as `sh-port`.
+    pub scheduler_flags: Vec<String>,
+    /// Prefix length of the clients that stay with one server, if they do.
+    pub persistent: Option<u8>,
+    /// Whether health checks may change the servers' weights.
+    pub checked: bool,
     /// The engine that runs it, `ipvs` or `nft`; nothing before `up` has chosen.
     pub engine: Option<String>,
     /// The node that balances.
@@ -295,6 +301,9 @@ fn service(service: &crate::lab::Service, engine: Option<String>) -> TopoService
         method: word(&service.method()).unwrap_or_default(),
         accept: word(&service.accept()),
         scheduler: service.scheduler().as_str().to_owned(),
+        scheduler_flags: service.scheduler_flags().iter().filter_map(word).collect(),
+        persistent: service.persistent().map(|p| p.prefix()),
+        checked: service.check().is_some(),
         engine,
         director: service.director().to_string(),
         servers: service
@@ -303,7 +312,7 @@ fn service(service: &crate::lab::Service, engine: Option<String>) -> TopoService
             .map(|s| TopoServer {
                 node: s.node().to_string(),
                 address: s.address(),
-                port: service.port(),
+                port: s.port(),
                 weight: s.weight(),
             })
             .collect(),

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::lab::Mac;
 
 pub use link::{LINK_ETHERNET, dissect};
+pub(crate) use show::flag_names;
 
 /// One frame, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
