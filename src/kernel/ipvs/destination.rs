@@ -139,7 +139,7 @@ impl DestinationConf {
     }
 
     /// What names it.
-    pub(super) fn key(address: IpAddr, port: u16) -> Vec<DefaultNla> {
+    pub(super) fn name(address: IpAddr, port: u16) -> Vec<DefaultNla> {
         vec![
             attributes::u16(ADDR_FAMILY, attributes::family(address.is_ipv6())),
             attributes::address(ADDR, address),
@@ -153,7 +153,7 @@ impl DestinationConf {
             Tunnel::Gue { port } => (1, port),
             Tunnel::Gre => (2, 0),
         };
-        let mut all = Self::key(self.address, self.port);
+        let mut all = Self::name(self.address, self.port);
         all.extend([
             attributes::u32(FWD_METHOD, place(&Forwarding::ALL, &self.forwarding)),
             attributes::u32(WEIGHT, self.weight),

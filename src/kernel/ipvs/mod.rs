@@ -26,10 +26,12 @@
 //! # Ok::<(), nslab::kernel::ipvs::Error>(())
 //! ```
 
+mod ability;
 mod attributes;
 mod destination;
 mod error;
 mod family;
+mod requests;
 mod service;
 mod socket;
 mod stats;

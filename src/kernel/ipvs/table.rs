@@ -1,39 +1,15 @@
 //! The table of a network namespace: what can be asked of it and done to it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, DefaultNla};
+use netlink_packet_core::DecodeError;
 use serde::Serialize;
 
-use super::attributes::{self, Attributes};
-use super::error::About;
+use super::attributes::Attributes;
+use super::requests::{self, DEST, SERVICE, TIMEOUT_TCP, TIMEOUT_TCP_FIN, TIMEOUT_UDP};
 use super::socket::{Channel, Request};
 use super::{Destination, DestinationConf, Error, Result, Service, ServiceConf, ServiceKey};
-
-/// `IPVS_CMD_*`.
-pub(super) mod command {
-    pub const NEW_SERVICE: u8 = 1;
-    pub const SET_SERVICE: u8 = 2;
-    pub const DEL_SERVICE: u8 = 3;
-    pub const GET_SERVICE: u8 = 4;
-    pub const NEW_DEST: u8 = 5;
-    pub const SET_DEST: u8 = 6;
-    pub const DEL_DEST: u8 = 7;
-    pub const GET_DEST: u8 = 8;
-    pub const SET_CONFIG: u8 = 12;
-    pub const GET_CONFIG: u8 = 13;
-    pub const GET_INFO: u8 = 15;
-    pub const ZERO: u8 = 16;
-    pub const FLUSH: u8 = 17;
-}
-
-/// `IPVS_CMD_ATTR_*`.
-const SERVICE: u16 = 1;
-const DEST: u16 = 2;
-const TIMEOUT_TCP: u16 = 4;
-const TIMEOUT_TCP_FIN: u16 = 5;
-const TIMEOUT_UDP: u16 = 6;
 
 /// `IPVS_INFO_ATTR_*`.
 const INFO_VERSION: u16 = 1;
@@ -49,6 +25,17 @@ pub struct Info {
     pub version: [u8; 3],
     /// Buckets of the hash table of connections.
     pub connection_table_size: u32,
+}
+
+impl Info {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let a = Attributes::read("the information", bytes)?;
+        let [_, major, minor, patch] = a.u32(INFO_VERSION)?.to_be_bytes();
+        Ok(Self {
+            version: [major, minor, patch],
+            connection_table_size: a.u32(INFO_CONN_TAB_SIZE)?,
+        })
+    }
 }
 
 /// As `ipvsadm -L` begins.
@@ -74,6 +61,19 @@ pub struct Timeouts {
     pub udp: u32,
 }
 
+impl Timeouts {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let a = Attributes::read("the timeouts", bytes)?;
+        // A kernel without the protocol leaves its timeout out.
+        let seconds = |kind| a.get(kind).map_or(Ok(0), |_| a.u32(kind));
+        Ok(Self {
+            tcp: seconds(TIMEOUT_TCP)?,
+            tcp_fin: seconds(TIMEOUT_TCP_FIN)?,
+            udp: seconds(TIMEOUT_UDP)?,
+        })
+    }
+}
+
 /// The IPVS of one network namespace, see [the module](super).
 #[derive(Debug)]
 pub struct Ipvs {
@@ -91,20 +91,12 @@ impl Ipvs {
 
     /// Version and size of the connection table.
     pub fn info(&mut self) -> Result<Info> {
-        let request = request(command::GET_INFO, vec![], "ask IPVS for its version");
-        self.ask(request, "the information", |a| {
-            let [_, major, minor, patch] = a.u32(INFO_VERSION)?.to_be_bytes();
-            Ok(Info {
-                version: [major, minor, patch],
-                connection_table_size: a.u32(INFO_CONN_TAB_SIZE)?,
-            })
-        })
+        self.ask(requests::info(), Info::read)
     }
 
     /// All services, in the kernel's order.
     pub fn services(&mut self) -> Result<Vec<Service>> {
-        let request = request(command::GET_SERVICE, vec![], "list the services");
-        self.dump(&request, SERVICE, "a service", Service::read)
+        self.list(&requests::services(), read_service)
     }
 
     /// One service.
@@ -112,15 +104,7 @@ impl Ipvs {
     /// # Errors
     /// [`Error::NotFound`] and others.
     pub fn service(&mut self, key: &ServiceKey) -> Result<Service> {
-        let request = request(
-            command::GET_SERVICE,
-            vec![name(key)],
-            format!("look at service {key}"),
-        );
-        self.ask(request, "a service", |a| {
-            let service = a.nested("a service", SERVICE)?;
-            Service::read(&service.ok_or("the service is empty")?)
-        })
+        self.ask(requests::service(key), read_service)
     }
 
     /// A service's destinations, the last one added first.
@@ -128,10 +112,8 @@ impl Ipvs {
     /// # Errors
     /// [`Error::NotFound`] and others.
     pub fn destinations(&mut self, key: &ServiceKey) -> Result<Vec<Destination>> {
-        let what = format!("list the destinations of service {key}");
-        let request = request(command::GET_DEST, vec![name(key)], what);
-        let all = self.dump(&request, DEST, "a destination", |a| {
-            Destination::read(a, key.is_ipv6())
+        let all = self.list(&requests::destinations(key), |bytes| {
+            read_destination(bytes, key.is_ipv6())
         })?;
         // To the kernel a service that is not there has no destinations.
         if all.is_empty() {
@@ -140,8 +122,8 @@ impl Ipvs {
         Ok(all)
     }
 
-    /// All of it, as `apply` would take it: services in the kernel's order, destinations in the order in
-    /// which they were added.
+    /// All of it, as `apply` would take it: services in the kernel's order, destinations in the
+    /// order in which they were added.
     pub fn table(&mut self) -> Result<Table> {
         let services = self.services()?;
         services
@@ -157,31 +139,29 @@ impl Ipvs {
 
     /// Adds a service.
     pub fn add_service(&mut self, service: &ServiceConf) -> Result<()> {
-        self.put_service(command::NEW_SERVICE, "add", service)
+        let done = self.command(requests::add_service(service));
+        self.find_cause(service, done)
     }
 
     /// Changes all of a service but its key; its destinations and connections stay.
     pub fn edit_service(&mut self, service: &ServiceConf) -> Result<()> {
-        self.put_service(command::SET_SERVICE, "edit", service)
+        let done = self.command(requests::edit_service(service));
+        self.find_cause(service, done)
     }
 
     /// Deletes a service with its destinations.
     pub fn delete_service(&mut self, key: &ServiceKey) -> Result<()> {
-        self.channel.command(request(
-            command::DEL_SERVICE,
-            vec![name(key)],
-            format!("delete service {key}"),
-        ))
+        self.command(requests::delete_service(key))
     }
 
     /// Adds a destination to a service.
     pub fn add_destination(&mut self, key: &ServiceKey, to: &DestinationConf) -> Result<()> {
-        self.put_destination(command::NEW_DEST, "add", key, to)
+        self.command(requests::add_destination(key, to))
     }
 
     /// Changes all of a destination but its address and port; its connections stay.
     pub fn edit_destination(&mut self, key: &ServiceKey, to: &DestinationConf) -> Result<()> {
-        self.put_destination(command::SET_DEST, "edit", key, to)
+        self.command(requests::edit_destination(key, to))
     }
 
     /// Deletes a destination. Packets of its connections are dropped from then on, unless the
@@ -192,59 +172,27 @@ impl Ipvs {
         address: IpAddr,
         port: u16,
     ) -> Result<()> {
-        let to = SocketAddr::new(address, port);
-        self.channel.command(Request {
-            about: About::Destination,
-            ..request(
-                command::DEL_DEST,
-                vec![
-                    name(key),
-                    attributes::nest(DEST, &DestinationConf::key(address, port)),
-                ],
-                format!("delete destination {to} of service {key}"),
-            )
-        })
+        self.command(requests::delete_destination(key, address, port))
     }
 
     /// Deletes all services.
     pub fn flush(&mut self) -> Result<()> {
-        self.channel
-            .command(request(command::FLUSH, vec![], "delete all services"))
+        self.command(requests::flush())
     }
 
     /// Zeroes a service's counters and its destinations', or everybody's.
     pub fn zero(&mut self, key: Option<&ServiceKey>) -> Result<()> {
-        let what = match key {
-            Some(key) => format!("zero the counters of service {key}"),
-            None => "zero all counters".into(),
-        };
-        let names = key.map(name).into_iter().collect();
-        self.channel.command(request(command::ZERO, names, what))
+        self.command(requests::zero(key))
     }
 
     /// The timeouts.
     pub fn timeouts(&mut self) -> Result<Timeouts> {
-        let request = request(command::GET_CONFIG, vec![], "ask IPVS for its timeouts");
-        self.ask(request, "the timeouts", |a| {
-            // A kernel without the protocol leaves its timeout out.
-            let seconds = |kind| a.get(kind).map_or(Ok(0), |_| a.u32(kind));
-            Ok(Timeouts {
-                tcp: seconds(TIMEOUT_TCP)?,
-                tcp_fin: seconds(TIMEOUT_TCP_FIN)?,
-                udp: seconds(TIMEOUT_UDP)?,
-            })
-        })
+        self.ask(requests::timeouts(), Timeouts::read)
     }
 
     /// Sets the timeouts; 0 leaves one as it is.
     pub fn set_timeouts(&mut self, timeouts: Timeouts) -> Result<()> {
-        let all = vec![
-            attributes::u32(TIMEOUT_TCP, timeouts.tcp),
-            attributes::u32(TIMEOUT_TCP_FIN, timeouts.tcp_fin),
-            attributes::u32(TIMEOUT_UDP, timeouts.udp),
-        ];
-        let request = request(command::SET_CONFIG, all, "set the timeouts of IPVS");
-        self.channel.command(request)
+        self.command(requests::set_timeouts(timeouts))
     }
 
     /// Adds services with their destinations to what is there: all of them or, where one is
@@ -282,52 +230,41 @@ impl Ipvs {
         }
     }
 
-    fn put_service(&mut self, command: u8, verb: &str, service: &ServiceConf) -> Result<()> {
-        self.channel
-            .command(service_request(command, verb, service))
+    /// The kernel says the same of a scheduler and of a persistence engine that it does not have.
+    fn find_cause(&mut self, service: &ServiceConf, done: Result<()>) -> Result<()> {
+        match done {
+            Err(Error::PersistenceEngine { what, .. })
+                if self.has_scheduler(&service.scheduler)? == Some(false) =>
+            {
+                let name = service.scheduler.clone();
+                Err(Error::Scheduler { what, name })
+            }
+            done => done,
+        }
     }
 
-    fn put_destination(
-        &mut self,
-        command: u8,
-        verb: &str,
-        key: &ServiceKey,
-        to: &DestinationConf,
-    ) -> Result<()> {
-        self.channel
-            .command(destination_request(command, verb, key, to))
+    pub(super) fn command(&mut self, request: Request) -> Result<()> {
+        self.channel.command(request)
     }
 
     fn ask<T>(
         &mut self,
         request: Request,
-        of: &'static str,
-        read: impl FnOnce(&Attributes) -> Result<T, DecodeError>,
+        read: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<T> {
         let what = request.what.clone();
         let bytes = self.channel.ask(request)?;
-        Attributes::read(of, &bytes)
-            .and_then(|a| read(&a))
-            .map_err(|e| unreadable(what, &e))
+        read(&bytes).map_err(|e| unreadable(what, &e))
     }
 
-    fn dump<T>(
+    fn list<T>(
         &mut self,
         request: &Request,
-        nest: u16,
-        of: &'static str,
-        read: impl Fn(&Attributes) -> Result<T, DecodeError>,
+        read: impl Fn(&[u8]) -> Result<T, DecodeError>,
     ) -> Result<Vec<T>> {
-        self.channel
-            .dump(request)?
-            .iter()
-            .map(|bytes| {
-                let outer = Attributes::read(of, bytes)?;
-                let inner = outer.nested(of, nest)?;
-                read(&inner.ok_or_else(|| DecodeError::from(format!("{of} is empty")))?)
-            })
-            .collect::<Result<_, DecodeError>>()
-            .map_err(|e| unreadable(request.what.clone(), &e))
+        let found = self.channel.dump(request)?;
+        let all: Result<_, DecodeError> = found.iter().map(|bytes| read(bytes)).collect();
+        all.map_err(|e| unreadable(request.what.clone(), &e))
     }
 }
 
@@ -338,51 +275,27 @@ fn unreadable(what: String, why: &DecodeError) -> Error {
     }
 }
 
-fn request(command: u8, attributes: Vec<DefaultNla>, what: impl Into<String>) -> Request<'static> {
-    Request {
-        command,
-        attributes,
-        what: what.into(),
-        about: About::Table,
-    }
+/// Reads the nest that a message consists of.
+fn nested<T>(
+    bytes: &[u8],
+    nest: u16,
+    of: &'static str,
+    read: impl FnOnce(&Attributes) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let inner = Attributes::read(of, bytes)?.nested(of, nest)?;
+    read(&inner.ok_or_else(|| DecodeError::from(format!("{of} is empty")))?)
 }
 
-/// What names a service, as a nest.
-fn name(key: &ServiceKey) -> DefaultNla {
-    attributes::nest(SERVICE, &key.attributes())
+pub(super) fn read_service(bytes: &[u8]) -> Result<Service, DecodeError> {
+    nested(bytes, SERVICE, "a service", Service::read)
 }
 
-pub(super) fn service_request<'a>(
-    command: u8,
-    verb: &str,
-    service: &'a ServiceConf,
-) -> Request<'a> {
-    Request {
-        about: About::Service {
-            scheduler: &service.scheduler,
-            engine: service.persistence_engine.as_deref(),
-        },
-        ..request(
-            command,
-            vec![attributes::nest(SERVICE, &service.attributes())],
-            format!("{verb} service {}", service.key),
-        )
-    }
-}
-
-pub(super) fn destination_request(
-    command: u8,
-    verb: &str,
-    key: &ServiceKey,
-    to: &DestinationConf,
-) -> Request<'static> {
-    let address = SocketAddr::new(to.address, to.port);
-    Request {
-        about: About::Destination,
-        ..request(
-            command,
-            vec![name(key), attributes::nest(DEST, &to.attributes())],
-            format!("{verb} destination {address} of service {key}"),
-        )
-    }
+/// A destination; the address family of its service is its own where the kernel tells none.
+pub(super) fn read_destination(
+    bytes: &[u8],
+    service_ipv6: bool,
+) -> Result<Destination, DecodeError> {
+    nested(bytes, DEST, "a destination", |a| {
+        Destination::read(a, service_ipv6)
+    })
 }
