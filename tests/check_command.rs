@@ -1,6 +1,6 @@
 //! `nslab check` and `nslab plan` from outside: exit codes, both outputs, and no root.
 //!
-//! `NSLAB_BLESS=1` writes `tests/plan/dsr.txt` anew; read the difference.
+//! `NSLAB_BLESS=1` writes `tests/plan/*.txt` anew; read the difference.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -150,20 +150,23 @@ fn what_is_no_lab_file_is_refused_with_2() {
 }
 
 #[test]
-fn the_flagships_plan_is_this_one() {
-    let file = Path::new(ROOT).join("tests/plan/dsr.txt");
-    let (code, first, err) = nslab(Path::new(ROOT), &["plan", "labs/dsr.toml"]);
-    assert_eq!((code, err.as_str()), (0, ""));
-    let (_, second, _) = nslab(Path::new(ROOT), &["plan", "labs/dsr.toml"]);
-    assert_eq!(first, second, "two runs differ");
-    if std::env::var_os("NSLAB_BLESS").is_some() {
-        fs::write(&file, &first).unwrap();
+fn the_plans_are_these() {
+    for lab in ["dsr", "nat", "tun", "ipv6"] {
+        let file = Path::new(ROOT).join(format!("tests/plan/{lab}.txt"));
+        let args = ["plan", &format!("labs/{lab}.toml")];
+        let (code, first, err) = nslab(Path::new(ROOT), &args);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let (_, second, _) = nslab(Path::new(ROOT), &args);
+        assert_eq!(first, second, "two runs differ");
+        if std::env::var_os("NSLAB_BLESS").is_some() {
+            fs::write(&file, &first).unwrap();
+        }
+        let want = fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(
+            first, want,
+            "where the new plan is right: NSLAB_BLESS=1 cargo test --test check_command"
+        );
     }
-    let want = fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(
-        first, want,
-        "where the new plan is right: NSLAB_BLESS=1 cargo test --test check_command"
-    );
 }
 
 /// As nobody (65534), without groups, and with a capability set that is empty: what needs root

@@ -15,11 +15,18 @@ use std::time::Duration;
 
 use lab::{CLIENT, LB_MAC, Lab, PORT, ROUTER_MAC, VIP, ask, close, servers_of, service, wait_for};
 use nslab::director::{Engine, NftEngine, Program, ServiceSpec, TABLE, Timeouts};
-use nslab::kernel::nft::{self, Family};
+use nslab::kernel::nft::{self, Family, Ruleset};
 use packet::{ACK, CWR, ECN, FIN, Packet, RST, SYN, tcp, udp};
 
-fn program(services: &[ServiceSpec]) -> Program {
-    NftEngine::default().program(services).unwrap()
+fn program(services: &[ServiceSpec]) -> Ruleset {
+    ruleset(NftEngine::default(), services)
+}
+
+fn ruleset(engine: NftEngine, services: &[ServiceSpec]) -> Ruleset {
+    match engine.program(services).unwrap() {
+        Program::Nft(ruleset) => ruleset,
+        Program::Ipvs(table) => panic!("{table:?}"),
+    }
 }
 
 /// The packets, sent from the client; the servers to which the director passed them.
@@ -259,10 +266,7 @@ fn a_connection_that_says_nothing_is_forgotten() {
         syn: Duration::from_millis(100),
         ..Timeouts::default()
     };
-    let Ok(program) = NftEngine { timeouts }.program(&[service("rr", &[1, 1])]) else {
-        panic!("unsupported")
-    };
-    lab.direct(&program);
+    lab.direct(&ruleset(NftEngine { timeouts }, &[service("rr", &[1, 1])]));
     assert_eq!(pass(&lab, &[tcp(5000, SYN)]), [0]);
     wait_for("the end of a connection", || {
         entries(&lab, "conns_web").is_empty()

@@ -278,11 +278,11 @@ fn what_people_see() {
     );
     assert_eq!(
         squeezed[7],
-        "SERVICE ADDRESS DIRECTOR ENGINE SCHEDULER SERVERS"
+        "SERVICE ADDRESS DIRECTOR ENGINE METHOD SCHEDULER SERVERS"
     );
     assert_eq!(
         squeezed[8],
-        "thredds 172.28.128.3:8080/tcp lb nft rr server1(1) server2(1)"
+        "thredds 172.28.128.3:8080/tcp lb nft dr rr server1(1) server2(1)"
     );
     let pid = bench.json("ps --json")[0]["supervisor"]["pid"]
         .as_i64()

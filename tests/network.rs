@@ -226,3 +226,60 @@ fn realservers_of_the_loopback_style_hold_the_vip_and_keep_silent_about_it() {
     );
     same_host(&before);
 }
+
+/// The ends of tunnels where the kernel has tunnels; where it has none, the module's name.
+#[test]
+fn ends_of_tunnels_are_made_or_the_missing_module_is_named() {
+    use nslab::kernel::{Kernel, Linux, Ns, TunnelSpec};
+
+    // What the kernel has, by the field's own tool in a namespace of its own.
+    let has = |kind: &str, local: &str| {
+        let add = format!("ip link add t type {kind} local {local}");
+        let out = std::process::Command::new("unshare")
+            .args(["-n", "sh", "-c", &add])
+            .output();
+        out.unwrap().status.success()
+    };
+    let pins = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut kernel = Linux::new(pins.path().to_owned()).unwrap();
+            let ns = Ns::named("a");
+            kernel.add_netns(&ns).unwrap();
+            let pin = pins.path().join("a");
+            for (name, local, module, option) in [
+                ("ipip1", "10.0.0.4", "ipip", "NET_IPIP"),
+                ("ip6tnl1", "fd00::4", "ip6_tunnel", "IPV6_TUNNEL"),
+            ] {
+                let tunnel = TunnelSpec {
+                    name: name.into(),
+                    local: local.parse().unwrap(),
+                };
+                let made = kernel.add_tunnel(&ns, &tunnel);
+                let kind = tunnel.kind();
+                if has(kind, local) {
+                    made.unwrap();
+                    kernel.set_link_up(&ns, name).unwrap();
+                    let net = format!("--net={}", pin.display());
+                    let links = tool("nsenter", &[&net, "ip", "-d", "link", "show", name]);
+                    let ours = format!("{kind} ");
+                    assert!(links.contains(&ours), "{links}");
+                    assert!(links.contains("remote any local "), "{links}");
+                    assert!(links.contains(local) && links.contains(",UP"), "{links}");
+                } else {
+                    assert_eq!(
+                        made.unwrap_err().to_string(),
+                        format!(
+                            "cannot add tunnel {name} type {kind} local {local} remote any: this kernel \
+                             has no such tunnels (CONFIG_{option}, module {module}): load it with \
+                             `modprobe {module}`; on Ubuntu the module is in package \
+                             linux-modules-extra-$(uname -r)"
+                        )
+                    );
+                }
+            }
+            drop(kernel);
+            nix::mount::umount2(&pin, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        });
+    });
+}

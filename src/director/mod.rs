@@ -2,22 +2,26 @@
 //! pure data that `kernel` carries out, so that it can be printed, compared and tested.
 
 mod choose;
+pub mod ipvs;
 pub mod live;
 mod nft;
 mod redirect;
 mod schedule;
 mod spec;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
 
 pub use choose::{Choice, Error, choose};
+pub use ipvs::IpvsEngine;
 pub use nft::{NftEngine, TABLE, Timeouts};
 pub use redirect::realserver_redirect;
 pub use spec::{Device, Persistence, ServerSpec, ServiceSpec};
 
+use crate::kernel::ipvs::Table;
 use crate::kernel::nft::Ruleset;
 
 /// What an engine wants done in its director's network namespace.
@@ -26,12 +30,21 @@ use crate::kernel::nft::Ruleset;
 pub enum Program {
     /// For [`crate::kernel::nft::apply`].
     Nft(Ruleset),
+    /// For [`crate::kernel::ipvs::Ipvs::apply`].
+    Ipvs(Table),
 }
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nft(ruleset) => ruleset.fmt(f),
+            Self::Ipvs(table) => table.iter().try_for_each(|(service, destinations)| {
+                writeln!(f, "{} scheduler {}", service.key, service.scheduler)?;
+                destinations.iter().try_for_each(|d| {
+                    let address = std::net::SocketAddr::new(d.address, d.port);
+                    writeln!(f, "  -> {address} {} weight {}", d.forwarding, d.weight)
+                })
+            }),
         }
     }
 }
@@ -54,7 +67,7 @@ pub enum Unsupported {
     /// A scheduler that the engine does not have.
     #[error(
         "service {service:?} asks for scheduler {scheduler:?}, which engine \"nft\" does not have \
-         (it has rr, wrr and sh): take one of these, or engine = \"ipvs\""
+         (it has rr, wrr and sh)"
     )]
     Scheduler {
         /// The service's name.
@@ -63,10 +76,7 @@ pub enum Unsupported {
         scheduler: String,
     },
     /// Something that only IPVS does.
-    #[error(
-        "service {service:?} asks for {what}, which engine \"nft\" does not have: take engine = \
-         \"ipvs\""
-    )]
+    #[error("service {service:?} asks for {what}, which engine \"nft\" does not have")]
     Feature {
         /// The service's name.
         service: String,
@@ -91,6 +101,17 @@ pub enum Unsupported {
         service: String,
         /// The VIP.
         vip: IpAddr,
+    },
+    /// A protocol that IPVS does not balance.
+    #[error(
+        "service {service:?} is of IP protocol {protocol}; engine \"ipvs\" balances tcp (6), udp \
+         (17) and sctp (132) only"
+    )]
+    NoPorts {
+        /// The service's name.
+        service: String,
+        /// The number.
+        protocol: u8,
     },
     /// Weights that would take too long a table.
     #[error(
@@ -126,4 +147,19 @@ pub enum Unsupported {
         /// The other.
         second: String,
     },
+}
+
+/// Refuses two services at one address.
+fn same_address<'s>(services: impl Iterator<Item = &'s ServiceSpec>) -> Result<(), Unsupported> {
+    let mut seen = HashMap::new();
+    for second in services {
+        let address = (second.vip, second.protocol, second.port);
+        if let Some(first) = seen.insert(address, second.name.clone()) {
+            return Err(Unsupported::SameAddress {
+                first,
+                second: second.name.clone(),
+            });
+        }
+    }
+    Ok(())
 }

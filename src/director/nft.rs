@@ -38,7 +38,7 @@ mod limits;
 use std::time::Duration;
 
 use super::schedule::{MAX_SLOTS, slots};
-use super::{Device, Engine, Program, ServerSpec, ServiceSpec, Unsupported};
+use super::{Device, Engine, Program, ServerSpec, ServiceSpec, Unsupported, same_address};
 use crate::kernel::nft::{
     Chain, Element, ElementData, Family, Hook, HookKind, HookPoint, Ruleset, Set, Table, Transport,
     Type, Value, Verdict,
@@ -115,16 +115,7 @@ impl NftEngine {
         &self,
         services: &[(&ServiceSpec, &[usize])],
     ) -> Result<Table, Unsupported> {
-        let address = |s: &ServiceSpec| (s.vip, s.protocol, s.port);
-        for (n, (second, _)) in services.iter().enumerate() {
-            let mut before = services[..n].iter();
-            if let Some((first, _)) = before.find(|(s, _)| address(s) == address(second)) {
-                return Err(Unsupported::SameAddress {
-                    first: first.name.clone(),
-                    second: second.name.clone(),
-                });
-            }
-        }
+        same_address(services.iter().map(|(s, _)| *s))?;
         let plans = services
             .iter()
             .map(|(s, gone)| Plan::new(s, gone, self.timeouts))
@@ -385,4 +376,4 @@ impl<'a> Plan<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

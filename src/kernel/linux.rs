@@ -15,7 +15,10 @@ use tokio::runtime::Runtime;
 
 use super::error::Context;
 use super::netlink::{Connection, VethEnd};
-use super::{BridgeSpec, Error, Kernel, Ns, Result, Sysctl, VethSpec, ethtool, netns, nft, sysctl};
+use super::{
+    BridgeSpec, Error, FIRST_INDEX, Kernel, Ns, Result, Sysctl, TunnelSpec, VethSpec, ethtool,
+    ipvs, netns, nft, sysctl,
+};
 
 /// One namespace that this value has worked in.
 #[derive(Debug)]
@@ -127,10 +130,10 @@ impl Linux {
         Ok(())
     }
 
-    /// The index of the next link in a namespace where all links are made here. Chosen instead of
-    /// asked for afterwards; lo is 1.
+    /// The index of the next link in a namespace where all links are made here, but for those of
+    /// the kernel's own that [`FIRST_INDEX`] makes room for. Chosen instead of asked for afterwards.
     fn next_index(&mut self, ns: &Ns) -> Result<u32> {
-        Ok(2 + self.space(ns)?.links.len() as u32)
+        Ok(FIRST_INDEX + self.space(ns)?.links.len() as u32)
     }
 
     fn connection(&self, ns: &Ns) -> Result<&Connection> {
@@ -233,6 +236,11 @@ impl Kernel for Linux {
         Ok(())
     }
 
+    fn add_tunnel(&mut self, ns: &Ns, tunnel: &TunnelSpec) -> Result<()> {
+        self.connect(ns)?;
+        self.connection(ns)?.add_tunnel(&self.rt, tunnel)
+    }
+
     fn disable_offloads(&mut self, ns: &Ns, link: &str) -> Result<()> {
         self.enter(ns)?;
         ethtool::disable_offloads(link)
@@ -287,5 +295,12 @@ impl Kernel for Linux {
                 std::io::Error::other(e),
             )
         })
+    }
+
+    fn apply_ipvs(&mut self, ns: &Ns, table: &ipvs::Table) -> Result<()> {
+        self.enter(ns)?;
+        ipvs::Ipvs::open()
+            .and_then(|mut ipvs| ipvs.apply(table))
+            .map_err(|e| Error::new(format!("program IPVS in {ns}"), std::io::Error::other(e)))
     }
 }

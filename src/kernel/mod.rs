@@ -32,6 +32,11 @@ pub use recorder::Recorder;
 /// What a kernel call gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Index of the first link that is made in a namespace of nslab's own. The kernel makes links there
+/// by itself, one for each kind of tunnel that it has or has loaded: `tunl0`, `sit0`, `gre0`,
+/// `gretap0` ..., from 2 upwards.
+pub const FIRST_INDEX: u32 = 64;
+
 /// A network namespace by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ns {
@@ -136,6 +141,33 @@ pub struct VethSpec {
     pub mark: Option<String>,
 }
 
+/// The far end of tunnels: an interface of its own, whose other end is whoever sends. What arrives at
+/// `local` wrapped in IP comes out of it (RFC 2003, and RFC 2473 for IPv6 in IPv6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TunnelSpec {
+    /// Interface name.
+    pub name: String,
+    /// The address that outer packets go to; the family decides on the kind, `ipip` or `ip6tnl`.
+    pub local: IpAddr,
+}
+
+impl TunnelSpec {
+    /// The kind as `ip link add type` has it.
+    pub const fn kind(&self) -> &'static str {
+        match self.local {
+            IpAddr::V4(_) => "ipip",
+            IpAddr::V6(_) => "ip6tnl",
+        }
+    }
+}
+
+impl fmt::Display for TunnelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, kind, local) = (&self.name, self.kind(), self.local);
+        write!(f, "tunnel {name} type {kind} local {local} remote any")
+    }
+}
+
 /// Effects on the kernel, each complete when its call returns.
 pub trait Kernel {
     /// Makes a network namespace and pins it, so that it lives without a process in it.
@@ -146,6 +178,8 @@ pub trait Kernel {
     fn add_bridge(&mut self, ns: &Ns, bridge: &BridgeSpec) -> Result<()>;
     /// Makes a veth pair; both ends stay down.
     fn add_veth(&mut self, veth: &VethSpec) -> Result<()>;
+    /// Makes the end of a tunnel; it stays down.
+    fn add_tunnel(&mut self, ns: &Ns, tunnel: &TunnelSpec) -> Result<()>;
     /// Turns tx-checksum, TSO, GSO and GRO off, so that captures look like a wire.
     fn disable_offloads(&mut self, ns: &Ns, link: &str) -> Result<()>;
     /// Adds an address to a link.
@@ -162,4 +196,6 @@ pub trait Kernel {
     fn delete_link(&mut self, ns: &Ns, link: &str) -> Result<()>;
     /// Puts a ruleset into the namespace's nftables in one transaction.
     fn apply_nft(&mut self, ns: &Ns, ruleset: &nft::Ruleset) -> Result<()>;
+    /// Adds services and their destinations to the namespace's IPVS: all or none.
+    fn apply_ipvs(&mut self, ns: &Ns, table: &ipvs::Table) -> Result<()>;
 }

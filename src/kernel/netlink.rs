@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
+use netlink_packet_route::IpProtocol;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags};
 use netlink_packet_route::link::{
     BridgeStpState, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage,
@@ -15,11 +16,13 @@ use netlink_packet_route::link::{
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkIp6Tnl, LinkIpIp, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 use tokio::runtime::Runtime;
 
 use super::error::Context;
-use super::{Error, Result};
+use super::{Error, Result, TunnelSpec};
 
 /// The kernel's errno out of rtnetlink's error; its other variants are faults of the exchange
 /// itself.
@@ -124,6 +127,37 @@ impl Connection {
         rt.block_on(known.execute())
             .map_err(errno)
             .op(|| format!("tell the bridge who is behind {port}"))
+    }
+
+    /// The end of tunnels from anywhere to one address. Where the kernel has the kind as a module,
+    /// the request itself loads it.
+    pub(super) fn add_tunnel(&self, rt: &Runtime, tunnel: &TunnelSpec) -> Result<()> {
+        let message = match tunnel.local {
+            IpAddr::V4(local) => LinkIpIp::new(&tunnel.name).local(local).build(),
+            // Without a protocol ip6tnl carries IPv4 too; the VIP is an IPv6 address.
+            IpAddr::V6(local) => LinkIp6Tnl::new(&tunnel.name)
+                .local(local)
+                .protocol(IpProtocol::Ipv6)
+                .build(),
+        };
+        let made = rt.block_on(self.handle.link().add(message).execute());
+        made.map_err(|e| {
+            let error = errno(e);
+            let op = format!("add {tunnel}");
+            if error.raw_os_error() != Some(libc::EOPNOTSUPP) {
+                return Error::new(op, error);
+            }
+            let (module, option) = match tunnel.local {
+                IpAddr::V4(_) => ("ipip", "NET_IPIP"),
+                IpAddr::V6(_) => ("ip6_tunnel", "IPV6_TUNNEL"),
+            };
+            let why = format!(
+                "this kernel has no such tunnels (CONFIG_{option}, module {module}): load it with \
+                 `modprobe {module}`; on Ubuntu the module is in package \
+                 linux-modules-extra-$(uname -r)"
+            );
+            Error::new(op, io::Error::other(why))
+        })
     }
 
     pub(super) fn set_alias(&self, rt: &Runtime, index: u32, alias: &str) -> Result<()> {

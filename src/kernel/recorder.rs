@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{BridgeSpec, Error, Kernel, Ns, Result, Sysctl, VethSpec, nft};
+use super::{BridgeSpec, Error, Kernel, Ns, Result, Sysctl, TunnelSpec, VethSpec, ipvs, nft};
 
 /// A [`Kernel`] without effects.
 #[derive(Debug, Default)]
@@ -47,6 +47,10 @@ impl Kernel for Recorder {
         ))
     }
 
+    fn add_tunnel(&mut self, ns: &Ns, tunnel: &TunnelSpec) -> Result<()> {
+        self.note(format!("{ns}: add {tunnel}"))
+    }
+
     fn disable_offloads(&mut self, ns: &Ns, link: &str) -> Result<()> {
         self.note(format!("{ns}: offloads off on {link}"))
     }
@@ -73,5 +77,13 @@ impl Kernel for Recorder {
 
     fn apply_nft(&mut self, ns: &Ns, _: &nft::Ruleset) -> Result<()> {
         self.note(format!("{ns}: apply nft ruleset"))
+    }
+
+    fn apply_ipvs(&mut self, ns: &Ns, table: &ipvs::Table) -> Result<()> {
+        let servers: usize = table.iter().map(|(_, d)| d.len()).sum();
+        let services = table.len();
+        self.note(format!(
+            "{ns}: apply ipvs, {services} services, {servers} servers"
+        ))
     }
 }

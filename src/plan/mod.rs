@@ -8,11 +8,17 @@
 //! - addresses and acceptance rules are there before services;
 //! - node processes start when their network is complete.
 
+mod accept;
 mod build;
+mod direct;
 mod hosts;
 mod step;
+mod switch;
+mod sysctls;
 
+pub use accept::Acceptance;
 pub use build::build;
+pub use direct::{server_spec, service_spec};
 pub use hosts::hosts_file;
 pub use step::{CaptureTarget, SWITCH, Step};
 

@@ -1,13 +1,13 @@
 //! One step of a plan.
 
 use std::fmt::{self, Write as _};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::director::ServiceSpec;
-use crate::kernel::{BridgeSpec, Ns, Sysctl, VethSpec, nft};
+use crate::director::{Engine as _, NftEngine, ServiceSpec};
+use crate::kernel::{BridgeSpec, Ns, Sysctl, TunnelSpec, VethSpec, nft};
 use crate::lab::EngineChoice;
 
 /// Name of the namespace that holds a lab's bridges. Node names have no `_`, so it is free.
@@ -54,6 +54,13 @@ pub enum Step {
         /// With its prefix length.
         address: IpNet,
     },
+    /// Make the end of a tunnel.
+    Tunnel {
+        /// Where.
+        ns: Ns,
+        /// What.
+        tunnel: TunnelSpec,
+    },
     /// Start all captures.
     Capture {
         /// On these interfaces.
@@ -93,6 +100,8 @@ pub enum Step {
         ns: Ns,
         /// The engine that the file asks for.
         engine: EngineChoice,
+        /// `net.ipv4.vs.*`, for the engine `ipvs`.
+        sysctls: Vec<Sysctl>,
         /// The services it balances.
         services: Vec<ServiceSpec>,
     },
@@ -154,6 +163,7 @@ impl fmt::Display for Step {
             Self::Address { ns, link, address } => {
                 write!(f, "{ns}: add address {address} to {link}")
             }
+            Self::Tunnel { ns, tunnel } => write!(f, "{ns}: add {tunnel}"),
             Self::Capture { interfaces } => {
                 write!(f, "capture")?;
                 interfaces
@@ -172,14 +182,21 @@ impl fmt::Display for Step {
             Self::Director {
                 ns,
                 engine,
+                sysctls,
                 services,
             } => {
                 let engine = match engine {
-                    EngineChoice::Auto => "ipvs if the kernel has it, else nft",
-                    EngineChoice::Ipvs => "ipvs",
-                    EngineChoice::Nft => "nft",
+                    EngineChoice::Auto => match NftEngine::default().program(services) {
+                        Ok(_) => "ipvs if the kernel has it, else nft".to_owned(),
+                        Err(why) => format!("ipvs: {why}"),
+                    },
+                    EngineChoice::Ipvs => "ipvs".to_owned(),
+                    EngineChoice::Nft => "nft".to_owned(),
                 };
                 write!(f, "{ns}: program director, engine {engine}")?;
+                for sysctl in sysctls {
+                    indented(f, &format!("set {sysctl} (engine ipvs)"))?;
+                }
                 services.iter().try_for_each(|s| indented(f, &service(s)))
             }
             Self::Start { node } => write!(f, "{node}: start its main process"),
@@ -188,24 +205,38 @@ impl fmt::Display for Step {
     }
 }
 
-/// A service in words, as `ipvsadm --save` would order it.
+/// A service in words, in the order of `ipvsadm --save`.
 fn service(s: &ServiceSpec) -> String {
-    let protocol = s.protocol_name();
-    let address = std::net::SocketAddr::new(s.vip, s.port);
+    let address = SocketAddr::new(s.vip, s.port);
     let mut text = format!(
-        "service {} {address}/{protocol} scheduler {}",
-        s.name, s.scheduler
+        "service {} {address}/{} method {} scheduler {}",
+        s.name,
+        s.protocol_name(),
+        s.method.as_str(),
+        s.scheduler
     );
+    for flag in &s.scheduler_flags {
+        let _ = write!(text, " {}", flag.as_str());
+    }
+    if let Some(p) = s.persistent {
+        let _ = write!(text, " persistent {} s by /{}", p.timeout_s, p.prefix);
+    }
+    if s.one_packet {
+        text.push_str(" one-packet");
+    }
     for server in &s.servers {
         let _ = write!(
             text,
             "\nserver {} {} mac {} via {} weight {}",
             server.name,
-            server.address,
+            SocketAddr::new(server.address, server.port),
             crate::lab::Mac::from(server.mac),
             server.via,
             server.weight
         );
+        if server.upper > 0 {
+            let _ = write!(text, " upper {} lower {}", server.upper, server.lower);
+        }
     }
     text
 }

@@ -80,6 +80,7 @@ pub fn status(labs: &[Status]) -> String {
                 "ADDRESS",
                 "DIRECTOR",
                 "ENGINE",
+                "METHOD",
                 "SCHEDULER",
                 "SERVERS",
             ];
@@ -95,6 +96,7 @@ pub fn status(labs: &[Status]) -> String {
                     s.address.clone(),
                     s.director.clone(),
                     s.engine.clone(),
+                    s.method.clone(),
                     s.scheduler.clone(),
                     servers.join(" "),
                 ]);

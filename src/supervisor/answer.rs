@@ -119,10 +119,11 @@ impl Supervisor {
                 address: format!(
                     "{}/{}",
                     std::net::SocketAddr::new(s.vip, s.port),
-                    if s.protocol == 17 { "udp" } else { "tcp" }
+                    s.protocol_name()
                 ),
                 director: d.node.clone(),
                 engine: d.engine.to_owned(),
+                method: s.method.as_str().to_owned(),
                 scheduler: s.scheduler.clone(),
                 servers: s
                     .servers

@@ -7,7 +7,7 @@ use super::Result;
 use super::error::Error;
 use super::journal::Undo;
 use crate::director::{self, Program, ServiceSpec};
-use crate::kernel::{Kernel, Ns};
+use crate::kernel::{Kernel, Ns, Sysctl};
 use crate::lab::EngineChoice;
 use crate::plan::{CaptureTarget, Plan, Step};
 
@@ -31,6 +31,8 @@ pub(super) struct Directed {
     pub(super) node: String,
     pub(super) engine: &'static str,
     pub(super) reason: String,
+    /// A setting of IPVS that has no effect with this engine.
+    pub(super) ignored: Option<String>,
     pub(super) services: Vec<ServiceSpec>,
 }
 
@@ -65,6 +67,7 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
             }
             kernel.add_veth(veth)?;
         }
+        Step::Tunnel { ns, tunnel } => kernel.add_tunnel(ns, tunnel)?,
         Step::Offloads { ns, link } => kernel.disable_offloads(ns, link)?,
         Step::Address { ns, link, address } => kernel.add_address(ns, link, *address)?,
         Step::Capture { interfaces } => host.capture(kernel, interfaces)?,
@@ -75,9 +78,10 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
         Step::Director {
             ns,
             engine,
+            sysctls,
             services,
         } => {
-            let directed = direct(ns, *engine, services, kernel, host.has_ipvs())?;
+            let directed = direct(ns, *engine, (services, sysctls), kernel, host.has_ipvs())?;
             host.directed(directed);
         }
         Step::Start { .. } | Step::Ready { .. } => {}
@@ -88,7 +92,7 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
 fn direct<K: Kernel>(
     ns: &Ns,
     choice: EngineChoice,
-    services: &[ServiceSpec],
+    (services, sysctls): (&[ServiceSpec], &[Sysctl]),
     kernel: &mut K,
     has_ipvs: bool,
 ) -> Result<Directed> {
@@ -103,19 +107,27 @@ fn direct<K: Kernel>(
         EngineChoice::Nft => director::Choice::Nft,
     };
     let engine = director::choose(choice, has_ipvs, services).map_err(failed)?;
+    let mut ignored = None;
     match engine.program(services).map_err(|e| failed(e.into()))? {
-        Program::Nft(ruleset) => kernel.apply_nft(ns, &ruleset)?,
+        Program::Nft(ruleset) => {
+            kernel.apply_nft(ns, &ruleset)?;
+            ignored = sysctls.first().map(|s| s.key.clone());
+        }
+        Program::Ipvs(table) => {
+            // The settings first, so that they hold from the first connection on.
+            kernel.set_sysctls(ns, sysctls)?;
+            kernel.apply_ipvs(ns, &table)?;
+        }
     }
     let reason = match (choice, has_ipvs) {
         (director::Choice::Auto, false) => "this kernel has no IPVS",
-        (director::Choice::Auto, true) => {
-            "this version of nslab has no engine for the kernel's IPVS yet"
-        }
+        (director::Choice::Auto, true) => "this kernel has IPVS",
         _ => "the lab file asks for it",
     };
     Ok(Directed {
         engine: engine.name(),
         reason: reason.to_owned(),
+        ignored,
         services: services.to_vec(),
         node,
     })
@@ -129,6 +141,7 @@ mod tests {
     #[derive(Default)]
     struct Double {
         notes: Vec<String>,
+        has_ipvs: bool,
     }
 
     impl Host<Recorder> for Double {
@@ -141,7 +154,7 @@ mod tests {
             Ok(())
         }
         fn has_ipvs(&mut self) -> bool {
-            false
+            self.has_ipvs
         }
         fn directed(&mut self, directed: Directed) {
             self.notes
@@ -183,6 +196,79 @@ mod tests {
             host.notes,
             ["HostLinks { mark: \"nslab lab dsr\" }", "lb runs nft"],
         );
+    }
+
+    fn with_ipvs(lab: &str, text: &str) -> (Recorder, Double) {
+        let lab = crate::lab::load(lab.as_ref(), text).unwrap();
+        let (mut kernel, mut host) = (Recorder::default(), Double::default());
+        host.has_ipvs = true;
+        let plan = crate::plan::build(&lab);
+        network(&plan, &mut kernel, &mut host, &AtomicBool::new(false)).unwrap();
+        (kernel, host)
+    }
+
+    #[test]
+    fn settings_of_ipvs_come_with_it_after_everything_that_servers_need() {
+        let text = include_str!("../../labs/tun.toml").replace(
+            "[nodes.lb]",
+            "[nodes.lb]\nsysctls = { \"net.ipv4.vs.pmtu_disc\" = 0, \"net.ipv4.tcp_ecn\" = 0 }",
+        );
+        let (kernel, host) = with_ipvs("labs/tun.toml", &text);
+        let calls = &kernel.calls;
+        let last = calls.len();
+        assert_eq!(
+            calls[last - 2..],
+            [
+                "lb: set net.ipv4.vs.pmtu_disc=0",
+                "lb: apply ipvs, 1 services, 2 servers"
+            ]
+        );
+        let near = "server1: add tunnel ipip1 type ipip local 172.28.140.4 remote any";
+        let far = "server2: add tunnel ipip1 type ipip local 172.28.141.5 remote any";
+        for (node, tunnel) in [("server1", near), ("server2", far)] {
+            let made = position(calls, tunnel);
+            let vip = position(
+                calls,
+                &format!("{node}: add address 172.28.140.100/32 to ipip1"),
+            );
+            let up = position(calls, &format!("{node}: set ipip1 up"));
+            let silent = position(
+                calls,
+                &format!("{node}: set net.ipv4.conf.all.arp_ignore=1"),
+            );
+            assert!(silent < made && made < vip && vip < up, "{calls:#?}");
+        }
+        assert!(!calls.iter().any(|c| c.contains("apply nft")), "{calls:#?}");
+        assert_eq!(host.notes, ["lb runs ipvs"]);
+    }
+
+    #[test]
+    fn nat_needs_nothing_of_its_servers() {
+        let (kernel, _) = with_ipvs("labs/nat.toml", include_str!("../../labs/nat.toml"));
+        let calls = &kernel.calls;
+        position(calls, "lb: set net.ipv4.ip_forward=1");
+        position(calls, "lb: apply ipvs, 1 services, 2 servers");
+        let vip = |c: &&String| c.contains("192.168.30.3/32") || c.contains("arp_ignore=1");
+        assert_eq!(calls.iter().find(vip), None);
+        assert!(!calls.iter().any(|c| c.contains("apply nft")), "{calls:#?}");
+    }
+
+    #[test]
+    fn what_neither_engine_can_do_ends_it() {
+        let text = include_str!("../../labs/nat.toml");
+        let lab = crate::lab::load("labs/nat.toml".as_ref(), text).unwrap();
+        let (mut kernel, mut host) = (Recorder::default(), Double::default());
+        let plan = crate::plan::build(&lab);
+        let failed = network(&plan, &mut kernel, &mut host, &AtomicBool::new(false)).unwrap_err();
+        let failed = failed.to_string();
+        assert!(
+            failed.starts_with(
+                "director lb: this kernel has no IPVS (CONFIG_IP_VS, module ip_vs), which service \
+                 \"web\" needs: load it with `modprobe ip_vs`"
+            ),
+            "{failed}"
+        );
+        assert!(failed.contains("method \"nat\""), "{failed}");
     }
 
     #[test]

@@ -135,6 +135,8 @@ pub struct ServiceStatus {
     pub director: String,
     /// `ipvs` or `nft`.
     pub engine: String,
+    /// `dr`, `nat` or `tun`.
+    pub method: String,
     /// The scheduler.
     pub scheduler: String,
     /// `name weight` each.

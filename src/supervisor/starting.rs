@@ -128,6 +128,14 @@ impl Supervisor {
                 reason: directed.reason.clone(),
                 services: directed.services.iter().map(|s| s.name.clone()).collect(),
             });
+            if let Some(key) = &directed.ignored {
+                self.event(&Event::Warning {
+                    text: format!(
+                        "{key} of {} has no effect: it is a setting of IPVS, and engine {} balances",
+                        directed.node, directed.engine
+                    ),
+                });
+            }
         }
         Ok(())
     }

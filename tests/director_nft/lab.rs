@@ -18,7 +18,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use nix::unistd::Pid;
-use nslab::director::{Device, Program, ServerSpec, ServiceSpec};
+use nslab::director::{Device, ServerSpec, ServiceSpec};
 use nslab::kernel::nft;
 use nslab::lab::Method;
 
@@ -219,8 +219,7 @@ impl Lab {
     }
 
     /// Puts an engine's program into the director.
-    pub fn direct(&self, program: &Program) {
-        let Program::Nft(ruleset) = program;
+    pub fn direct(&self, ruleset: &nft::Ruleset) {
         self.within("lb", || nft::apply(ruleset)).unwrap();
     }
 

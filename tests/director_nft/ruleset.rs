@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nslab::director::{Program, TABLE, realserver_redirect};
+use nslab::director::{TABLE, realserver_redirect};
 use nslab::kernel::nft::{self, Family};
 
 use super::lab::{Lab, PORT, VIP, service};
@@ -17,7 +17,7 @@ fn the_text_and_the_netlink_messages_are_one_ruleset() {
     let mut drained = service("wrr", &[0, 0]);
     (drained.name, drained.port) = ("drained".into(), 1);
     let web = service("wrr", &[3, 2]);
-    let Program::Nft(director) = program(&[web, dns, drained]);
+    let director = program(&[web, dns, drained]);
     let six = "fd00::3".parse().unwrap();
     let server = realserver_redirect(&[(VIP.into(), 6, PORT), (VIP.into(), 17, 53), (six, 6, 80)]);
     for ruleset in [director, server] {
@@ -109,7 +109,7 @@ fn all_of_a_ruleset_goes_in_or_nothing() {
     let apply = |ruleset: &nft::Ruleset| lab.within("lb", || nft::apply(ruleset));
     let list = || lab.exec("lb", &["nft", "-s", "list", "ruleset"], "");
 
-    let Program::Nft(good) = program(&[service("rr", &[1, 1])]);
+    let good = program(&[service("rr", &[1, 1])]);
     apply(&good).unwrap();
     let before = list();
     assert!(before.contains("table ip mine") && before.contains("table netdev nslab"));
@@ -173,7 +173,7 @@ fn all_of_a_ruleset_goes_in_or_nothing() {
 #[test]
 fn without_the_right_the_error_says_which() {
     let lab = Lab::new(0);
-    let Program::Nft(ruleset) = program(&[service("rr", &[1])]);
+    let ruleset = program(&[service("rr", &[1])]);
     let error = lab.within("lb", || {
         caps::drop(
             None,

@@ -1,8 +1,8 @@
 use super::*;
-use crate::director::{Choice, Error, Persistence, choose};
+use crate::director::Persistence;
 use crate::lab::{Method, SchedulerFlag};
 
-fn service(scheduler: &str, weights: &[u32]) -> ServiceSpec {
+pub(in crate::director) fn service(scheduler: &str, weights: &[u32]) -> ServiceSpec {
     let servers = weights.iter().enumerate().map(|(n, weight)| ServerSpec {
         name: format!("server{}", n + 1),
         address: format!("172.28.128.{}", n + 4).parse().unwrap(),
@@ -227,7 +227,7 @@ fn what_it_cannot_do_is_named() {
     assert_eq!(
         refusal(&service("lc", &[1, 1])),
         "service \"thredds\" asks for scheduler \"lc\", which engine \"nft\" does not have (it has \
-         rr, wrr and sh): take one of these, or engine = \"ipvs\""
+         rr, wrr and sh)"
     );
     assert!(refusal(&service("lc", &[])).contains("\"lc\""));
     let mut sctp = service("rr", &[1]);
@@ -244,8 +244,7 @@ fn what_it_cannot_do_is_named() {
     });
     assert_eq!(
         refusal(&more),
-        "service \"thredds\" asks for persistence, which engine \"nft\" does not have: take engine \
-         = \"ipvs\""
+        "service \"thredds\" asks for persistence, which engine \"nft\" does not have"
     );
     let asks = |change: &dyn Fn(&mut ServiceSpec)| {
         let mut more = service("rr", &[1]);
@@ -289,34 +288,4 @@ fn what_it_cannot_do_is_named() {
             .to_string(),
         "services \"thredds\" and \"twin\" have the same VIP, protocol and port"
     );
-}
-
-#[test]
-fn the_engine_is_chosen() {
-    let fine = [service("rr", &[1, 1])];
-    for (choice, kernel_has_ipvs) in [
-        (Choice::Auto, false),
-        (Choice::Auto, true),
-        (Choice::Nft, false),
-        (Choice::Nft, true),
-    ] {
-        assert_eq!(
-            choose(choice, kernel_has_ipvs, &fine).unwrap().name(),
-            "nft"
-        );
-    }
-    let refused = |choice, kernel_has_ipvs, services: &[_]| {
-        choose(choice, kernel_has_ipvs, services).err().unwrap()
-    };
-    assert_eq!(
-        refused(Choice::Ipvs, false, &fine).to_string(),
-        "engine = \"ipvs\" is asked for, but this kernel has no IPVS (CONFIG_IP_VS, module ip_vs): \
-         load it with `modprobe ip_vs` (on Ubuntu the module is in package \
-         linux-modules-extra-$(uname -r)), or take engine = \"auto\" or \"nft\""
-    );
-    assert_eq!(refused(Choice::Ipvs, true, &fine), Error::IpvsNotBuilt);
-    assert!(matches!(
-        refused(Choice::Auto, false, &[service("wlc", &[1])]),
-        Error::Unsupported(Unsupported::Scheduler { .. })
-    ));
 }

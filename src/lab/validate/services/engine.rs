@@ -99,3 +99,63 @@ fn beyond_nft(service: &RawService) -> Vec<(Span, String)> {
     }
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::director::{Engine as _, NftEngine};
+    use crate::plan::{self, Step};
+    use crate::spec::{Code, keys};
+
+    /// What `check` says of a file that asks for nft, and what the engine itself says of the same
+    /// service, agree for every key.
+    #[test]
+    fn the_engine_knows_the_same_limits() {
+        let flag = |f: &&str| {
+            let scheduler = f.split('-').next().unwrap_or_default();
+            format!("scheduler = \"{scheduler}\"\nscheduler_flags = [\"{f}\"]")
+        };
+        let word = |key: &str, w: &&str| format!("{key} = \"{w}\"");
+        let mut wishes: Vec<String> = vec![
+            String::new(),
+            "persistent = \"5m\"".into(),
+            "protocol = \"udp\"\none_packet = true".into(),
+            "one_packet = false".into(),
+        ];
+        wishes.extend(keys::SCHEDULERS.iter().map(|w| word("scheduler", w)));
+        wishes.extend(keys::METHODS.iter().map(|w| word("method", w)));
+        wishes.extend(keys::PROTOCOLS.iter().map(|w| word("protocol", w)));
+        wishes.extend(keys::ACCEPTS.iter().map(|w| word("accept", w)));
+        wishes.extend(keys::SCHEDULER_FLAGS.iter().map(flag));
+        let mut refused = 0;
+        for (wish, server) in wishes
+            .iter()
+            .map(|w| (w.as_str(), "{ node = \"s\" }"))
+            .chain([("", "{ node = \"s\", upper = 9 }")])
+        {
+            let file = |engine: &str| {
+                format!(
+                    "name = \"x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n\
+                     [nodes.lb]\nforward = true\n\
+                     interfaces.e = {{ network = \"n\", address = \"10.0.0.1\" }}\n\
+                     [nodes.s]\ngateway = \"lb\"\n\
+                     interfaces.e = {{ network = \"n\", address = \"10.0.0.2\" }}\n\
+                     [services.w]\nvip = \"10.0.0.1\"\nport = 80\ndirector = \"lb\"\n\
+                     servers = [{server}]\nengine = \"{engine}\"\n{wish}\n"
+                )
+            };
+            let path = Path::new("x.toml");
+            let lab = crate::lab::load(path, &file("auto")).unwrap_or_else(|d| panic!("{d}"));
+            let able = plan::build(&lab).steps.iter().all(|step| match step {
+                Step::Director { services, .. } => NftEngine::default().program(services).is_ok(),
+                _ => true,
+            });
+            let (_, told) = crate::lab::check(path, &file("nft"));
+            let cannot = told.iter().any(|d| d.code() == Code::EngineCannot);
+            assert_eq!(able, !cannot, "{wish} {server}\n{told}");
+            refused += u32::from(cannot);
+        }
+        assert_eq!(refused, 11 + 2 + 1 + 4 + 1 + 1 + 1);
+    }
+}
