@@ -14,6 +14,7 @@ pub mod director;
 pub mod image;
 pub mod kernel;
 pub mod lab;
+pub mod merge;
 pub mod node;
 pub mod picture;
 pub mod plan;

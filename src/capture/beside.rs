@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Error;
-use super::folder::{Missing, create, walk};
+use super::folder::{Missing, create, remove, walk};
 
 /// Makes a file in a folder of captures with these contents, in place of whatever has its name, and
 /// gives it to `owner`. As with captures no planted link is followed.
@@ -21,6 +21,19 @@ pub fn write_beside(path: &Path, contents: &[u8], owner: Option<(u32, u32)>) -> 
     let mut file = create(&dir, name, owner).map_err(|(what, source)| failed(what, source))?;
     file.write_all(contents)
         .map_err(|error| failed("write", error))
+}
+
+/// Removes such a file; that it is not there is as good.
+pub fn remove_beside(path: &Path) -> Result<(), Error> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::Nameless { path: path.into() });
+    };
+    let dir = walk(folder, Missing::Refuse)?;
+    remove(&dir, name).map_err(|errno| Error::File {
+        what: "remove",
+        path: path.into(),
+        source: errno.into(),
+    })
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ fn directory(what: &'static str, path: &Path, errno: Errno) -> Error {
 
 /// Changes the owner. File systems that have no owners (FAT, a VirtualBox shared folder) refuse
 /// with EPERM even to root; there the mount decides, and the file is as good.
-fn give(fd: impl AsFd, (uid, gid): (u32, u32)) -> Result<(), Errno> {
+pub(super) fn give(fd: impl AsFd, (uid, gid): (u32, u32)) -> Result<(), Errno> {
     match rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
         Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(()),
         other => other,

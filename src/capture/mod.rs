@@ -25,6 +25,7 @@ pub mod savefile;
 mod socket;
 mod stats;
 mod tap;
+mod whole;
 
 use std::{
     os::fd::OwnedFd,
@@ -32,12 +33,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-pub use beside::write_beside;
+pub use beside::{remove_beside, write_beside};
 pub use captures::Captures;
 pub use error::Error;
 pub use folder::prepare_dir;
-pub use options::{DEFAULT_SNAPLEN, Options, Rotation, rotated_name};
+pub use options::{DEFAULT_SNAPLEN, Options, Rotation, rotated_name, split_rotated};
 pub use stats::{Gap, State, Stats};
+pub use whole::WholeFile;
 
 /// One interface to record.
 #[derive(Debug, Clone)]

@@ -67,7 +67,7 @@ pub fn rotated_name(current: &Path, n: u32) -> OsString {
 }
 
 /// The name of the current file and the number, if `name` is that of a full file.
-pub(super) fn split_rotated(name: &Path) -> Option<(OsString, u32)> {
+pub fn split_rotated(name: &Path) -> Option<(OsString, u32)> {
     let (mut current, digits) = (
         Path::new(name.file_stem()?).file_stem()?.to_owned(),
         Path::new(name.file_stem()?).extension()?.to_str()?,

@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// `down labs/dsr.toml` is what the shell's history offers after `up labs/dsr.toml`.
-fn name_of(argument: &str) -> Result<String> {
+pub(super) fn name_of(argument: &str) -> Result<String> {
     if std::path::Path::new(argument)
         .extension()
         .is_some_and(|e| e == "toml")

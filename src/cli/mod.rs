@@ -122,7 +122,11 @@ macro_rules! lab_failure {
         }
     )* };
 }
-lab_failure!(crate::supervisor::Error, crate::image::Error);
+lab_failure!(
+    crate::supervisor::Error,
+    crate::image::Error,
+    crate::merge::Error
+);
 
 /// Runs the command line.
 pub fn main() -> ExitCode {

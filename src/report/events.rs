@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::captures::notes;
+use crate::merge::Merged;
 use crate::supervisor::{Event, Record};
 
 /// Consumes events.
@@ -192,6 +193,13 @@ fn words(event: &Event) -> Option<String> {
             }
             text
         }
+        Event::Merged(of) => {
+            let mut text = merged(of);
+            for note in &of.notes {
+                let _ = write!(text, "\nwarning: {note}");
+            }
+            text
+        }
         Event::Down { lab, errors } if errors.is_empty() => format!("lab {lab} is down"),
         Event::Down { lab, errors } => {
             let mut text =
@@ -202,4 +210,22 @@ fn words(event: &Event) -> Option<String> {
             text
         }
     })
+}
+
+/// What a merge came to, in a line.
+pub fn merged(merged: &Merged) -> String {
+    let s = |n: u64| if n == 1 { "" } else { "s" };
+    let into = match &merged.file {
+        Some(file) => format!(" into {}", file.display()),
+        None => String::new(),
+    };
+    format!(
+        "merged {} frame{} of {} interface{}{into} ({}, {} ms)",
+        merged.frames,
+        s(merged.frames),
+        merged.interfaces,
+        s(merged.interfaces as u64),
+        indicatif::BinaryBytes(merged.bytes),
+        merged.ms
+    )
 }

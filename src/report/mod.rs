@@ -8,7 +8,7 @@ mod proof;
 mod tables;
 
 pub use captures::captures;
-pub use events::{Reporter, record};
+pub use events::{Reporter, merged, record};
 pub use junit::proof_junit;
 pub use proof::proof;
 pub use tables::status;

@@ -140,6 +140,7 @@ pub const CAPTURE: &[Key] = &[
     may("buffer", r#""4MiB""#),
     may("filter", r#""tcp port 8080""#),
     may("rotate", r#"{ size = "64MiB", keep = 8 }"#),
+    may("merge", "false"),
     may("on", r#"{ "client:eth1" = { snaplen = 128 } }"#),
 ];
 

@@ -205,6 +205,7 @@ pub enum RawTcp {
 pub struct RawCapture {
     pub interfaces: Field<RawScope>,
     pub settings: RawCaptureSettings,
+    pub merge: Field<bool>,
     pub on: Vec<(At<String>, RawCaptureSettings)>,
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use crate::capture::Stats as CaptureStats;
+pub use crate::merge::Merged;
 
 /// One thing that happened. As JSON: one object a line, the kind under `event`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,8 @@ pub enum Event {
         /// One an interface.
         interfaces: Vec<CaptureStats>,
     },
+    /// All captures were merged into one file.
+    Merged(Merged),
     /// The lab is gone.
     Down {
         /// Its name.

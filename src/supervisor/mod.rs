@@ -11,6 +11,7 @@ mod event;
 mod journal;
 mod launch;
 mod logs;
+mod merging;
 mod nodes;
 mod protocol;
 mod ready;

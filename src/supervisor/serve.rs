@@ -310,7 +310,11 @@ impl Supervisor {
         if let Some(captures) = captures {
             captures.close();
             let interfaces = captures.stats();
-            events.push(Event::Captured { interfaces });
+            events.push(Event::Captured {
+                interfaces: interfaces.clone(),
+            });
+            // While the lab's name is still ours: nobody else writes into its folder.
+            events.extend(self.merged(interfaces).await);
         }
         events.push(Event::Down {
             lab: self.lab.name().to_string(),

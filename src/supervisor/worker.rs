@@ -12,6 +12,7 @@ use super::recording::request;
 use super::{Result, RunDir};
 use crate::capture::{self, Captures};
 use crate::kernel::{Linux, Ns, mount};
+use crate::merge;
 use crate::plan::{CaptureTarget, Plan};
 
 /// What the apply thread works with, and gives back.
@@ -79,6 +80,7 @@ impl apply::Host<Linux> for Worker {
         }
         let owner = self.launch.owner.map(|o| (o.uid, o.gid));
         capture::prepare_dir(&self.launch.exchange, owner)?;
+        merge::forget(&self.launch.exchange)?;
         let mut requests = Vec::with_capacity(interfaces.len());
         for target in interfaces {
             let netns = kernel.share_netns(&Ns::named(&target.node))?;

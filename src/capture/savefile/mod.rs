@@ -13,6 +13,7 @@
 //! - What is whole is read, and what is not is told ([`Note`]) with its place and what is missing.
 //!   An [`Error`] is only what makes a file unreadable from its beginning, or the disk's.
 
+mod direction;
 mod error;
 mod input;
 mod options;
@@ -20,14 +21,21 @@ mod pcap;
 mod pcapng;
 mod reader;
 mod sections;
+mod series;
 mod time;
+mod timeline;
+mod writer;
 
 use std::net::IpAddr;
 
 use serde::Serialize;
 
+pub use direction::direction;
 pub use error::Error;
 pub use reader::Reader;
+pub use series::{FileNote, Series};
+pub use timeline::{Seen, Timeline};
+pub use writer::PcapngWriter;
 
 /// Largest frame, in captured bytes: libpcap's MAXIMUM_SNAPLEN and Wireshark's
 /// WTAP_MAX_PACKET_SIZE_STANDARD. One that claims to be larger is damage.

@@ -1,6 +1,7 @@
 //! `nslab capture` and its subcommands, one file each.
 
 mod list;
+mod merge;
 mod turn;
 
 use super::Result;
@@ -23,6 +24,8 @@ enum Command {
     Stop(turn::Args),
     /// Capture an interface again, or for the first time; its file goes on
     Start(turn::Args),
+    /// Merge captures into one pcapng file, ordered by time, that shows names and directions
+    Merge(merge::Args),
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
@@ -31,5 +34,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         Some(Command::List(list)) => list::run(list),
         Some(Command::Stop(which)) => turn::stop(which),
         Some(Command::Start(which)) => turn::start(which),
+        Some(Command::Merge(merge)) => merge::run(merge),
     }
 }

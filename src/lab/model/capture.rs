@@ -11,6 +11,7 @@ use crate::lab::names::{IfName, NodeName};
 pub struct Capture {
     pub(in crate::lab) scope: CaptureScope,
     pub(in crate::lab) settings: CaptureSettings,
+    pub(in crate::lab) merge: bool,
     pub(in crate::lab) on: Vec<(NodeName, IfName, CaptureSettings)>,
 }
 
@@ -19,6 +20,8 @@ getters!(Capture {
     scope: &CaptureScope = borrow,
     /// How, where [`Self::on`] does not say otherwise.
     settings: &CaptureSettings = borrow,
+    /// Whether `down` merges all captures into one file (default true).
+    merge: bool = copy,
 });
 
 impl Capture {

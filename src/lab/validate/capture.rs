@@ -45,6 +45,11 @@ impl Validator<'_> {
             },
         };
         let settings = self.settings(&raw.settings, &DEFAULTS);
+        let merge = match &raw.merge {
+            Field::Absent => Some(true),
+            Field::Bad => None,
+            Field::Set(at) => Some(at.value),
+        };
         let mut on = Some(Vec::new());
         for (key, own) in &raw.on {
             let place = self.captured(key);
@@ -64,6 +69,7 @@ impl Validator<'_> {
         Some(Capture {
             scope: scope?,
             settings: settings?,
+            merge: merge?,
             on: on?,
         })
     }

@@ -86,6 +86,7 @@ fn the_flagship_is_resolved() {
     );
     assert_eq!(*lab.capture().scope(), CaptureScope::All);
     assert_eq!(lab.capture().snaplen(), 262_144);
+    assert!(lab.capture().merge());
 }
 
 #[test]
@@ -368,12 +369,13 @@ fn nat_maps_ports_and_needs_the_way_back() {
 #[test]
 fn captures_have_settings_of_their_own() {
     let text = far("tun", "80")
-        + "[capture]\nbuffer = \"1MiB\"\nfilter = \"tcp\"\nrotate = { every = \"60s\" }\n\
+        + "[capture]\nmerge = false\nbuffer = \"1MiB\"\nfilter = \"tcp\"\nrotate = { every = \"60s\" }\n\
            [capture.on.\"lb:eth0\"]\nsnaplen = 128\nfilter = \"\"\nrotate = { size = \"2MiB\", keep = 3 }\n";
     let lab = lab(&text);
     let capture = lab.capture();
     let (all, own) = (capture.on("s", "eth0"), capture.on("lb", "eth0"));
     assert_eq!(all, capture.settings());
+    assert!(!capture.merge());
     assert_eq!((all.snaplen(), all.buffer()), (262_144, Some(1 << 20)));
     assert_eq!(all.filter().map(String::as_str), Some("tcp"));
     let rotate = all.rotate().expect("a rotation");

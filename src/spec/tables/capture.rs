@@ -23,11 +23,13 @@ impl Walker {
                     filter: Field::Absent,
                     rotate: Field::Absent,
                 },
+                merge: Field::Absent,
                 on: Vec::new(),
             },
             Field::Bad => RawCapture {
                 interfaces: Field::Bad,
                 settings: unreadable(),
+                merge: Field::Bad,
                 on: Vec::new(),
             },
         }
@@ -45,6 +47,7 @@ impl Walker {
             }
         });
         let settings = self.capture_settings(&t);
+        let merge = self.boolean(&t, "merge");
         let on = self.field(&t, "on", "a table", |w, v| match v.get_ref() {
             DeValue::Table(table) => Some(
                 entries(table)
@@ -57,6 +60,7 @@ impl Walker {
         RawCapture {
             interfaces,
             settings,
+            merge,
             on: match on {
                 Field::Set(list) => list.value,
                 Field::Absent | Field::Bad => Vec::new(),
