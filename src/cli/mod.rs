@@ -6,6 +6,7 @@ mod completions;
 mod down;
 mod events;
 mod exec;
+mod explain;
 mod graph;
 pub mod image;
 mod lab_file;
@@ -58,6 +59,8 @@ enum Command {
     Capture(capture::Args),
     /// Say what captures prove: Direct Routing, NAT, a tunnel, or a director that was bypassed
     Proof(proof::Args),
+    /// Follow a request and its answer through the lab, hop by hop
+    Explain(explain::Args),
     /// Check a lab file (no root needed)
     Check(check::Args),
     /// Print what `up` would do, step by step (no root needed)
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Events(args) => events::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Proof(args) => proof::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Graph(args) => graph::run(&args),

@@ -2,6 +2,7 @@
 
 mod captures;
 mod events;
+mod explain;
 mod junit;
 pub mod progress;
 mod proof;
@@ -9,6 +10,7 @@ mod tables;
 
 pub use captures::captures;
 pub use events::{Reporter, merged, record};
+pub use explain::explanation;
 pub use junit::proof_junit;
 pub use proof::proof;
 pub use tables::status;

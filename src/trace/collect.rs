@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::conns::{Conns, Current};
 use super::error::Error;
-use super::packet::{Ip, Packet, Payload, Tcp};
+use super::packet::{Ip, Payload, Tcp};
 use super::proof::FileRead;
 use super::record::{Form, Record, digests};
 use super::source::{Point, Points, Sight, Source};
@@ -333,7 +333,7 @@ fn record(
     to: bool,
     form: u32,
 ) -> Record {
-    let Packet { link, wire, .. } = &sight.packet;
+    let link = &sight.packet.link;
     let (ident, digest, digested) = digests(sight.bytes, ip);
     let payload = || ip.length.saturating_sub(ip.header as u32);
     Record {
@@ -351,10 +351,10 @@ fn record(
         ident,
         digest,
         digested,
+        whole: digested >= ip.length,
         spoilt: ip.checksum == Some(false),
         seq: tcp.map_or(0, |t| t.seq),
         flags: tcp.map_or(0, |t| t.flags),
         len: tcp.map_or_else(payload, |t| t.len),
-        wire: *wire,
     }
 }

@@ -9,9 +9,9 @@
 mod collect;
 mod conns;
 mod error;
+mod explain;
 mod folder;
 mod follow;
-mod hop;
 pub mod packet;
 pub mod proof;
 mod record;
@@ -19,12 +19,14 @@ mod source;
 mod stations;
 mod survey;
 mod target;
+#[cfg(test)]
+pub(crate) mod testlab;
 mod topology;
-mod words;
+pub(crate) mod words;
 
 pub use error::Error;
+pub use explain::{Explanation, Hop, Way, explain};
 pub use folder::{LabFolder, is_topology};
-pub use hop::{Explanation, Hop, Way};
 pub use source::{Point, Source};
 pub use target::Target;
 pub use topology::{

@@ -40,6 +40,8 @@ pub(crate) struct Record {
     pub digest: u64,
     /// Bytes that `digest` is of: less than the packet where it was cut.
     pub digested: u32,
+    /// Whether these are all of the packet.
+    pub whole: bool,
     /// IPv4's header checksum was wrong.
     pub spoilt: bool,
     /// TCP's fields; flags 0 for other protocols.
@@ -48,8 +50,6 @@ pub(crate) struct Record {
     pub flags: u8,
     /// Bytes of payload.
     pub len: u32,
-    /// Length of the frame on the wire.
-    pub wire: u32,
 }
 
 /// How a packet of a connection is addressed.

@@ -21,6 +21,28 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     }
 }
 
+/// A time between two frames: "12 µs", "1.25 ms", "-3 ns".
+pub(crate) fn interval(ns: i64) -> String {
+    let size = ns.unsigned_abs();
+    let sign = if ns < 0 { "-" } else { "" };
+    match size {
+        0..=999 => format!("{sign}{size} ns"),
+        1_000..=999_999 => format!("{sign}{}.{:01} µs", size / 1000, size % 1000 / 100),
+        1_000_000..=999_999_999 => {
+            format!(
+                "{sign}{}.{:02} ms",
+                size / 1_000_000,
+                size % 1_000_000 / 10_000
+            )
+        }
+        _ => format!(
+            "{sign}{}.{:03} s",
+            size / 1_000_000_000,
+            size % 1_000_000_000 / 1_000_000
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +55,7 @@ mod tests {
         assert_eq!(list(&["a"]), "a");
         assert_eq!(list(&["a", "b"]), "a and b");
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
+        let times = [7, 1_250, -12_345, 1_250_000, 2_000_000_000].map(interval);
+        assert_eq!(times, ["7 ns", "1.2 µs", "-12.3 µs", "1.25 ms", "2.000 s"]);
     }
 }

@@ -59,7 +59,8 @@ fn http(data: &[u8]) -> Option<String> {
             '.'
         }
     });
-    Some(text.collect())
+    let text: String = text.collect();
+    Some(text.trim_end().to_owned())
 }
 
 pub(super) fn udp(bytes: &[u8]) -> Payload {

@@ -137,7 +137,7 @@ impl Compared {
             }
             Some(true) => {
                 self.same += 1;
-                self.cut += u64::from(b.wire > b.digested + 64);
+                self.cut += u64::from(!b.whole);
                 false
             }
             Some(false) => {

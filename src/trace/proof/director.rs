@@ -12,7 +12,7 @@ use crate::trace::topology::TopoService;
 
 /// The director as verdicts need it.
 #[derive(Debug, Clone)]
-pub(super) struct Director {
+pub(in crate::trace) struct Director {
     pub name: String,
     pub station: Option<usize>,
     /// None if they are not known: then what its interfaces saw counts.
@@ -122,7 +122,7 @@ fn saw_both(trace: &Trace, journeys: &[Journey], macs: &BTreeSet<Mac>) -> Vec<us
 }
 
 /// Finds the director: the lab's, the user's, or the one that packets show.
-pub(super) fn find(
+pub(in crate::trace) fn find(
     trace: &Trace,
     stations: &Stations,
     journeys: &[Journey],

@@ -4,13 +4,15 @@ mod answers;
 mod candidates;
 mod changed;
 mod conclude;
-mod director;
+pub(super) mod director;
 mod distribution;
 pub(super) mod evidence;
 mod flows;
+#[cfg(test)]
+mod tests;
 mod types;
 mod verdicts;
-mod view;
+pub(super) mod view;
 
 use std::net::IpAddr;
 

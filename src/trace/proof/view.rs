@@ -20,7 +20,7 @@ use crate::trace::topology::TopoService;
 const INITIAL_TTL: [u8; 3] = [64, 128, 255];
 
 /// What the verdicts look at.
-pub(super) struct View<'a> {
+pub(in crate::trace) struct View<'a> {
     pub trace: &'a Trace,
     pub stations: &'a Stations,
     pub journeys: &'a [Journey],
@@ -34,7 +34,7 @@ pub(super) struct View<'a> {
 
 /// What a connection did.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ConnView {
+pub(in crate::trace) struct ConnView {
     /// It is the director's own (a health check): no client's.
     pub own: bool,
     /// Who served it; several if it was torn apart.
@@ -197,7 +197,7 @@ impl<'a> View<'a> {
     fn reached<'j>(&self, journey: &'j Journey) -> Option<(&'j Leg, String)> {
         let leg = journey.legs.last()?;
         match self.form(leg) {
-            Form::Wrapped(_, _, outer) => Some((leg, self.by_address(outer))),
+            Form::Wrapped(_, _, outer) => Some((leg, self.unwraps(journey.conn, leg, outer))),
             Form::Rewritten { server, .. } if self.is_real(journey, leg) => {
                 Some((leg, self.by_address(server.ip())))
             }
@@ -228,9 +228,28 @@ impl<'a> View<'a> {
             return Some((leg, self.by_address(server.ip())));
         }
         let first = self.record(leg.sights[0]);
-        INITIAL_TTL
-            .contains(&first.ttl)
-            .then(|| (leg, self.stations.name(leg.from, leg.src)))
+        if !INITIAL_TTL.contains(&first.ttl) {
+            return None;
+        }
+        // Behind a tunnel it is the one that the tunnel leads to, perhaps some routers away.
+        let tunnelled = self.of_conn(journey.conn as usize).find_map(|j| {
+            let last = j.legs.last().filter(|_| j.to)?;
+            match self.form(last) {
+                Form::Wrapped(_, _, outer) => Some(self.unwraps(journey.conn, last, outer)),
+                _ => None,
+            }
+        });
+        let name = tunnelled.unwrap_or_else(|| self.stations.name(leg.from, leg.src));
+        Some((leg, name))
+    }
+
+    /// The machine that a tunnel leads to: the one that received it if it answers as well, else
+    /// whoever has the address.
+    fn unwraps(&self, conn: u32, leg: &Leg, outer: IpAddr) -> String {
+        if leg.dst.is_some() && self.answers_itself(conn, leg) {
+            return self.stations.name(leg.into, leg.dst);
+        }
+        self.by_address(outer)
     }
 
     fn by_address(&self, address: IpAddr) -> String {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
-use super::proof::Evidence;
+use crate::trace::proof::Evidence;
 
 /// The way of a request and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
