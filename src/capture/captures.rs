@@ -1,15 +1,12 @@
 //! All captures of a lab, and what can be done to them while they run.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::SystemTime,
-};
+use std::sync::{Arc, Mutex};
 
 use super::{
     Error, Request, State, Stats, close,
     file::{Kind, Recording},
     folder::Folders,
-    lock,
+    lock, now_ns,
     open::{self, Sniffer},
     reader::{Readers, Taps},
     tap::Tap,
@@ -192,11 +189,4 @@ impl Drop for Captures {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// Now, in nanoseconds since 1970, by the clock that frames are stamped with.
-fn now_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
 }

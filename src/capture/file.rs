@@ -330,9 +330,11 @@ pub(super) fn record(batch: &mut Vec<u8>, packet: &Packet) {
         packet.header.caplen,
         packet.header.len,
     ];
-    for field in fields {
-        batch.extend_from_slice(&field.to_ne_bytes());
+    let mut header = [0; FRAME_HEADER];
+    for (bytes, field) in header.chunks_exact_mut(4).zip(fields) {
+        bytes.copy_from_slice(&field.to_ne_bytes());
     }
+    batch.extend_from_slice(&header);
     batch.extend_from_slice(packet.data);
 }
 

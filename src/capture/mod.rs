@@ -31,6 +31,7 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 pub use beside::{remove_beside, write_beside};
@@ -55,6 +56,13 @@ pub struct Request {
     pub file: PathBuf,
     /// How.
     pub options: Options,
+}
+
+/// Now, in nanoseconds since 1970, by the clock that frames are stamped with.
+pub fn now_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// Locks even what a panicking thread has left locked: counters are no worse for it.

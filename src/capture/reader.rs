@@ -6,7 +6,10 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,10 +22,7 @@ use nix::{
     },
 };
 
-use super::{
-    Error, lock,
-    tap::{Tap, Turn},
-};
+use super::{Error, lock, tap::Tap};
 
 /// More threads than this do not help: the disk is the same one.
 const MOST_READERS: usize = 4;
@@ -30,12 +30,17 @@ const MOST_READERS: usize = 4;
 const STOP: u64 = u64::MAX;
 /// A batch's memory that is kept between turns, in bytes.
 const KEEP: usize = 4 << 20;
-/// A thread that is woken again within this time is busy.
+/// A thread that waits for frames no longer than this is busy.
 const BUSY: Duration = Duration::from_millis(1);
-/// A busy thread lets frames gather for so long before it asks for more. Else it would be woken
-/// for nearly every frame, which costs more than carrying it; the ring has room meanwhile, for
-/// 160 full Ethernet frames at its smallest.
-const NAP: Duration = Duration::from_micros(200);
+/// A busy thread lets frames gather before it asks for more, so long at least. Else it would be
+/// woken for nearly every frame, which costs more than carrying it; the ring has room meanwhile,
+/// for 160 full Ethernet frames at its smallest.
+const LEAST_NAP: Duration = Duration::from_micros(200);
+/// So long at most, however slowly the rings fill: it is what a frame may be late in its file.
+const MOST_NAP: Duration = Duration::from_millis(5);
+/// The time in which no interface of a lab brings another frame: of 400 000 small ones in a second.
+/// The ring with the fewest slots must not be full after a nap.
+const FASTEST: Duration = Duration::from_nanos(2500);
 /// The readers' nice value (setpriority(2)), which on Linux is each thread's own.
 const NICE: i32 = -10;
 
@@ -54,6 +59,8 @@ pub(super) struct Readers {
 struct Reader {
     thread: JoinHandle<()>,
     epoll: Arc<Epoll>,
+    /// Slots of the smallest ring that it has ever read.
+    slots: Arc<AtomicUsize>,
 }
 
 impl Readers {
@@ -81,6 +88,8 @@ impl Readers {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, STOP);
         epoll.add(&*self.stop, event).map_err(failed)?;
         let (theirs, taps) = (Arc::clone(&epoll), Arc::clone(&self.taps));
+        let slots = Arc::new(AtomicUsize::new(usize::MAX));
+        let least = Arc::clone(&slots);
         // Held so that the descriptor that epoll watches stays open.
         let stop = Arc::clone(&self.stop);
         let thread = thread::Builder::new()
@@ -89,22 +98,28 @@ impl Readers {
                 let _stop = stop;
                 // As far as the user may: the lab's own load must not starve its record.
                 let _ = rustix::process::setpriority_process(None, NICE);
-                run(&taps, &theirs);
+                run(&taps, &theirs, &least);
             })
             .map_err(Error::Threads)?;
-        self.threads.push(Reader { thread, epoll });
+        self.threads.push(Reader {
+            thread,
+            epoll,
+            slots,
+        });
         Ok(())
     }
 
-    /// The epoll of the thread that reads the tap at this position.
-    fn epoll(&self, position: usize) -> &Epoll {
-        &self.threads[position % self.threads.len()].epoll
+    /// The thread that reads the tap at this position.
+    fn reader(&self, position: usize) -> &Reader {
+        &self.threads[position % self.threads.len()]
     }
 
     /// Begins to read the tap at this position.
     pub(super) fn watch(&self, position: usize, tap: &Tap) -> Result<(), Error> {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, position as u64);
-        tap.with_capture(|capture| self.epoll(position).add(capture, event))
+        let reader = self.reader(position);
+        reader.slots.fetch_min(tap.slots(), Ordering::Relaxed);
+        tap.with_capture(|capture| reader.epoll.add(capture, event))
             .unwrap_or(Ok(()))
             .map_err(failed)
     }
@@ -112,7 +127,7 @@ impl Readers {
     /// Reads the tap at this position no more. A turn that has begun may still be under way.
     pub(super) fn ignore(&self, position: usize, tap: &Tap) {
         // Fails where the reader itself has given the tap up, which is as good.
-        tap.with_capture(|capture| self.epoll(position).delete(capture));
+        tap.with_capture(|capture| self.reader(position).epoll.delete(capture));
     }
 
     /// Ends the threads; what the rings hold is the caller's.
@@ -134,11 +149,12 @@ fn failed(errno: Errno) -> Error {
     Error::Threads(errno.into())
 }
 
-fn run(taps: &Taps, epoll: &Epoll) {
+fn run(taps: &Taps, epoll: &Epoll, slots: &AtomicUsize) {
     let mut events = [EpollEvent::empty(); 256];
     let mut batch = Vec::new();
-    let mut last = None;
+    let mut nap = LEAST_NAP;
     loop {
+        let asked = Instant::now();
         let ready = match epoll.wait(&mut events, EpollTimeout::NONE) {
             Ok(ready) => ready,
             Err(Errno::EINTR) => continue,
@@ -150,10 +166,8 @@ fn run(taps: &Taps, epoll: &Epoll) {
                 return;
             }
         };
-        let woken = Instant::now();
-        let busy = last
-            .replace(woken)
-            .is_some_and(|last| woken.duration_since(last) < BUSY);
+        let busy = asked.elapsed() < BUSY;
+        let mut fullest = 0;
         for event in &events[..ready] {
             if event.data() == STOP {
                 return;
@@ -161,16 +175,56 @@ fn run(taps: &Taps, epoll: &Epoll) {
             let Some(tap) = lock(taps).get(event.data() as usize).cloned() else {
                 continue;
             };
-            if tap.read(&mut batch) == Turn::Over {
+            match tap.empty(&mut batch) {
+                Some(share) => fullest = fullest.max(share),
                 // It would be reported as ready for ever.
-                tap.with_capture(|capture| epoll.delete(capture));
+                None => {
+                    tap.with_capture(|capture| epoll.delete(capture));
+                }
             }
             if batch.capacity() > KEEP {
                 batch = Vec::new();
             }
         }
         if busy {
-            thread::sleep(NAP);
+            thread::sleep(nap);
+            nap = next_nap(nap, fullest, slots.load(Ordering::Relaxed));
+        } else {
+            nap = LEAST_NAP;
         }
+    }
+}
+
+/// How long to nap next time, after one that left the fullest ring full to so many parts of 64,
+/// where the smallest ring has so many slots.
+fn next_nap(nap: Duration, fullest: usize, slots: usize) -> Duration {
+    let most = FASTEST.saturating_mul(slots.try_into().unwrap_or(u32::MAX));
+    let next = if fullest > 8 {
+        nap / 2
+    } else if fullest < 4 {
+        nap * 5 / 4
+    } else {
+        nap
+    };
+    next.min(most.min(MOST_NAP)).max(LEAST_NAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naps_follow_the_load_within_bounds_that_the_smallest_ring_sets() {
+        let mut nap = LEAST_NAP;
+        for _ in 0..100 {
+            nap = next_nap(nap, 0, 2048);
+        }
+        assert_eq!(nap, MOST_NAP);
+        assert_eq!(next_nap(nap, 6, 2048), MOST_NAP, "as full as it should be");
+        assert_eq!(next_nap(nap, 12, 2048), MOST_NAP / 2);
+        assert_eq!(next_nap(nap, 6, 400), Duration::from_millis(1));
+        assert_eq!(next_nap(nap, 0, 10), LEAST_NAP);
+        assert_eq!(next_nap(LEAST_NAP, 64, 2048), LEAST_NAP);
+        assert_eq!(next_nap(nap, 0, usize::MAX), MOST_NAP);
     }
 }

@@ -14,7 +14,7 @@ use super::{
 
 /// How many frames are taken from the ring before they are written and another interface has its
 /// turn. A batch of the largest frames is 16 MiB, one of full Ethernet frames 400 KiB.
-pub(super) const BATCH: usize = 256;
+const BATCH: usize = 256;
 
 /// After so many errors of libpcap in a row its capture is given up.
 const PATIENCE: u32 = 16;
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Inner {
 
 /// What a turn of reading came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+enum Turn {
     /// So many frames were taken from the ring; when fewer than a batch, it was empty then.
     Read(usize),
     /// Nothing will come any more.
@@ -101,9 +101,17 @@ impl Tap {
         lock(&self.state).capture.as_ref().map(f)
     }
 
-    /// Takes what the ring has, up to a batch, and writes it to the file.
-    pub(super) fn read(&self, batch: &mut Vec<u8>) -> Turn {
-        lock(&self.state).read(batch)
+    /// Takes what the ring has and writes it to the file; how much of the ring that was, in parts of
+    /// 64, or none if nothing will come any more.
+    pub(super) fn empty(&self, batch: &mut Vec<u8>) -> Option<usize> {
+        let mut inner = lock(&self.state);
+        let (frames, over) = inner.drain(batch);
+        (!over).then(|| frames * 64 / inner.slots)
+    }
+
+    /// How many frames the ring holds.
+    pub(super) fn slots(&self) -> usize {
+        lock(&self.state).slots
     }
 
     /// Takes what a ring can hold, and no more: traffic may go on.
@@ -245,10 +253,20 @@ impl Inner {
         Turn::Read(frames)
     }
 
-    fn drain(&mut self, batch: &mut Vec<u8>) {
-        let mut turns = 1 + self.slots / BATCH;
-        while turns > 0 && self.read(batch).more() {
-            turns -= 1;
+    /// Reads until the ring is empty, or as much as it can hold: traffic may go on. Gives the number
+    /// of frames, and whether nothing will come any more.
+    fn drain(&mut self, batch: &mut Vec<u8>) -> (usize, bool) {
+        let mut all = 0;
+        loop {
+            match self.read(batch) {
+                Turn::Over => return (all, true),
+                Turn::Read(frames) => {
+                    all += frames;
+                    if frames < BATCH || all >= self.slots {
+                        return (all, false);
+                    }
+                }
+            }
         }
     }
 
@@ -276,12 +294,5 @@ impl Inner {
             (Some(only), None) => Some(only),
             (None, read) => read.clone(),
         }
-    }
-}
-
-impl Turn {
-    /// Whether the ring may hold more.
-    pub(super) fn more(self) -> bool {
-        self == Self::Read(BATCH)
     }
 }

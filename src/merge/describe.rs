@@ -7,7 +7,7 @@ use crate::capture::savefile::Interface;
 use crate::trace::Topology;
 
 /// A node's interface: named `node:if`, and described as far as the topology knows it.
-pub(super) fn interface(topology: Option<&Topology>, node: &str, name: &str) -> Interface {
+pub fn interface(topology: Option<&Topology>, node: &str, name: &str) -> Interface {
     let mut described = Interface {
         name: Some(format!("{node}:{name}")),
         ..Interface::default()
@@ -46,7 +46,7 @@ pub(super) fn interface(topology: Option<&Topology>, node: &str, name: &str) -> 
 
 /// Names of all addresses of a lab. An address with several has the one last that is to be shown:
 /// Wireshark takes the last (`add_ipv4_name` in epan/addr_resolv.c replaces).
-pub(super) fn names(topology: &Topology) -> Vec<(IpAddr, String)> {
+pub fn names(topology: &Topology) -> Vec<(IpAddr, String)> {
     let nodes = topology.nodes.iter().flat_map(|node| {
         let addresses = node.interfaces.iter().flat_map(|i| &i.addresses);
         addresses.map(|address| (*address, node.name.clone()))

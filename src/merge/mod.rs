@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+pub use describe::{interface, names};
 pub use error::Error;
 pub use files::{files, lab};
 pub use output::Output;

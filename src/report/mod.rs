@@ -3,6 +3,7 @@
 mod captures;
 mod events;
 mod explain;
+mod frames;
 mod junit;
 pub mod progress;
 mod proof;
@@ -11,6 +12,7 @@ mod tables;
 pub use captures::captures;
 pub use events::{Reporter, merged, record};
 pub use explain::explanation;
+pub use frames::{FrameLines, Shown};
 pub use junit::proof_junit;
 pub use proof::proof;
 pub use tables::status;

@@ -1,7 +1,10 @@
 //! `nslab capture` and its subcommands, one file each.
 
+mod follow;
 mod list;
 mod merge;
+mod out;
+mod stream;
 mod turn;
 
 use super::Result;
@@ -20,6 +23,8 @@ pub(super) struct Args {
 enum Command {
     /// List captures (what `nslab capture` alone does)
     List(list::Args),
+    /// Write frames as they come: pcapng for Wireshark, or a line each
+    Follow(follow::Args),
     /// Stop capturing an interface while the lab runs; its file stays
     Stop(turn::Args),
     /// Capture an interface again, or for the first time; its file goes on
@@ -32,6 +37,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     match &args.command {
         None => list::run(&args.list),
         Some(Command::List(list)) => list::run(list),
+        Some(Command::Follow(which)) => follow::run(which),
         Some(Command::Stop(which)) => turn::stop(which),
         Some(Command::Start(which)) => turn::start(which),
         Some(Command::Merge(merge)) => merge::run(merge),
