@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod proof;
 mod ps;
+mod service;
 mod traced;
 mod up;
 
@@ -53,6 +54,8 @@ enum Command {
     Shell(exec::ShellArgs),
     /// Show what a node's main process printed
     Logs(logs::Args),
+    /// Show services with their servers, connections and rates; change servers while the lab runs
+    Service(service::Args),
     /// Show what has happened in a lab, and what happens
     Events(events::Args),
     /// List captures: interface, packets, bytes, drops, file
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Exec(args) => return exec::run(args),
         Command::Shell(args) => return exec::shell(args),
         Command::Logs(args) => logs::run(&args),
+        Command::Service(args) => service::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Proof(args) => proof::run(&args),

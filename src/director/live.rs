@@ -187,6 +187,19 @@ pub struct Rates {
     pub bytes_out: f64,
 }
 
+/// The running director of that engine ([`super::Engine::name`]) in the calling thread's namespace,
+/// which has just been programmed with these services.
+///
+/// # Errors
+/// The engine cannot do that.
+pub fn open(engine: &str, services: &[ServiceSpec]) -> Result<Box<dyn Live>, Error> {
+    debug_assert_eq!(engine, "nft");
+    Ok(Box::new(NftLive::new(
+        super::NftEngine::default(),
+        services,
+    )?))
+}
+
 /// Whether two are one server: a node can serve at several ports (method nat).
 fn same(a: &ServerSpec, b: &ServerSpec) -> bool {
     a.name == b.name && a.port == b.port

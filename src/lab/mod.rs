@@ -11,4 +11,4 @@ pub use model::{
     Restart, Rotate, Scheduler, SchedulerFlag, Server, Service, Volume,
 };
 pub use names::{IfName, LabName, Mac, MacError, NameError, NetworkName, NodeName, ServiceName};
-pub use validate::{check, load};
+pub use validate::{check, load, with_servers};

@@ -4,6 +4,7 @@
 //! judged by it: one mistake gives one message.
 
 mod capture;
+mod join;
 mod networks;
 mod nodes;
 mod process;
@@ -16,6 +17,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
+
+pub use join::with_servers;
 
 use super::model::{Lab, Node};
 use super::names::{IfName, LabName, Mac, NameError, NetworkName, NodeName};

@@ -161,6 +161,32 @@ fn words(event: &Event) -> Option<String> {
             how,
             restart_in_ms: None,
         } => format!("{node}: main process {how}"),
+        Event::Weight {
+            service,
+            server,
+            from,
+            to,
+            why,
+        } => format!("service {service}: weight of {server} {from} -> {to} ({why})"),
+        Event::ServerAdded {
+            service,
+            server,
+            weight,
+        } => format!("service {service}: {server} added, weight {weight}"),
+        Event::ServerRemoved {
+            service,
+            server,
+            connections: 0,
+        } => format!("service {service}: {server} removed"),
+        Event::ServerRemoved {
+            service,
+            server,
+            connections,
+        } => format!(
+            "service {service}: {server} removed with {connections} connection{}, whose packets \
+             are dropped now",
+            if *connections == 1 { "" } else { "s" }
+        ),
         Event::Warning { text } => format!("warning: {text}"),
         Event::Up { lab, ms } => format!("lab {lab} is up ({ms} ms)"),
         Event::Failed { error, log } if log.is_empty() => format!("error: {error}"),

@@ -7,6 +7,7 @@ mod frames;
 mod junit;
 pub mod progress;
 mod proof;
+mod services;
 mod tables;
 
 pub use captures::captures;
@@ -15,4 +16,5 @@ pub use explain::explanation;
 pub use frames::{FrameLines, Shown};
 pub use junit::proof_junit;
 pub use proof::proof;
+pub use services::services;
 pub use tables::status;

@@ -33,10 +33,26 @@ impl Supervisor {
                     self.bus.follow(stream);
                     return;
                 }
-                Ok(Request::Status) => Reply::Status(self.status()),
+                Ok(Request::Status) => Reply::Status(self.status().await),
                 Ok(Request::Captures) => Reply::Captures {
                     interfaces: self.capture_stats(),
                 },
+                Ok(Request::Service { name }) => answered(
+                    self.service_table(name.as_deref())
+                        .await
+                        .map(|services| Reply::Services { services }),
+                ),
+                Ok(Request::Weight {
+                    service,
+                    server,
+                    weight,
+                }) => answered(self.weigh(service.as_deref(), &server, weight).await),
+                Ok(Request::AddServer { service, server }) => {
+                    answered(self.add_server(service.as_deref(), &server).await)
+                }
+                Ok(Request::RemoveServer { service, server }) => {
+                    answered(self.remove_server(service.as_deref(), &server).await)
+                }
                 Ok(Request::CaptureStop { interfaces }) => {
                     answered(self.turn_captures(Turn::Stop, &interfaces).await)
                 }
@@ -87,7 +103,8 @@ impl Supervisor {
             .unwrap_or_default()
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) async fn status(&self) -> Status {
+        let services = self.live_services().await;
         let live = self.state.borrow();
         let nodes = self
             .lab
@@ -113,16 +130,16 @@ impl Supervisor {
                 }
             })
             .collect();
-        let services = live.directed.iter().flat_map(|d| {
-            d.services.iter().map(|s| ServiceStatus {
+        let services = services.iter().flat_map(|(node, engine, services)| {
+            services.iter().map(|s| ServiceStatus {
                 name: s.name.clone(),
                 address: format!(
                     "{}/{}",
                     std::net::SocketAddr::new(s.vip, s.port),
                     s.protocol_name()
                 ),
-                director: d.node.clone(),
-                engine: d.engine.to_owned(),
+                director: node.clone(),
+                engine: (*engine).to_owned(),
                 method: s.method.as_str().to_owned(),
                 scheduler: s.scheduler.clone(),
                 servers: s

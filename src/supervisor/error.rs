@@ -28,6 +28,14 @@ pub enum Error {
         /// Why.
         source: crate::director::Error,
     },
+    /// A running director could not be asked or changed.
+    #[error("director {node}: {source}")]
+    Live {
+        /// Which director.
+        node: String,
+        /// Why.
+        source: crate::director::live::Error,
+    },
     /// A file or folder of nslab's own.
     #[error("cannot {op} {}: {source}", path.display())]
     File {

@@ -66,6 +66,37 @@ pub enum Event {
         /// Milliseconds until it is started again, if it is.
         restart_in_ms: Option<u64>,
     },
+    /// A server has another weight.
+    Weight {
+        /// The service.
+        service: String,
+        /// The server's node.
+        server: String,
+        /// The weight that it had.
+        from: u32,
+        /// The weight that it has; 0 takes no new connections.
+        to: u32,
+        /// Why, in words.
+        why: String,
+    },
+    /// A server has joined a service.
+    ServerAdded {
+        /// The service.
+        service: String,
+        /// The server's node.
+        server: String,
+        /// Its weight.
+        weight: u32,
+    },
+    /// A server has left a service.
+    ServerRemoved {
+        /// The service.
+        service: String,
+        /// The server's node.
+        server: String,
+        /// Connections that it still had. Their packets are dropped.
+        connections: u64,
+    },
     /// Something that the user should know and that stops nothing.
     Warning {
         /// In words.

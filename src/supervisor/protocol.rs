@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bus::Record;
 use super::event::{CaptureStats, Event};
+use crate::director::live::ServiceState;
 use crate::kernel::process::ProcessId;
 
 /// What a command asks of the supervisor.
@@ -35,6 +36,34 @@ pub enum Request {
     /// What happens from now on: [`Reply::Following`], then [`Reply::Record`] and
     /// [`Reply::Skipped`] until the lab is gone or the asker is.
     Events,
+    /// Services with all that is counted.
+    Service {
+        /// Which; all if it is left out.
+        name: Option<String>,
+    },
+    /// Give a server another weight.
+    Weight {
+        /// The service, where it is not clear.
+        service: Option<String>,
+        /// `node`, or `node:port`.
+        server: String,
+        /// The weight; 0 takes no new connections.
+        weight: u32,
+    },
+    /// Add a server to a service.
+    AddServer {
+        /// The service, where it is not clear.
+        service: Option<String>,
+        /// The server.
+        server: NewServer,
+    },
+    /// Remove a server from a service, at once.
+    RemoveServer {
+        /// The service, where it is not clear.
+        service: Option<String>,
+        /// `node`, or `node:port`.
+        server: String,
+    },
     /// Take the lab down. Replies are events until [`Event::Down`].
     Down,
 }
@@ -59,6 +88,20 @@ pub enum Reply {
     },
     /// To [`Request::Enter`]: the node's target file is there now.
     Entered,
+    /// To [`Request::Service`].
+    Services {
+        /// In the lab file's order of directors and services.
+        services: Vec<ServiceTable>,
+    },
+    /// To [`Request::Weight`], [`Request::AddServer`] and [`Request::RemoveServer`]: it is done.
+    Changed {
+        /// The service.
+        service: String,
+        /// The server's node.
+        server: String,
+        /// What may not be as it was meant.
+        warnings: Vec<String>,
+    },
     /// To [`Request::Events`], first: records up to this number are in the log.
     Following {
         /// The number; 0 if nothing has happened.
@@ -84,6 +127,37 @@ pub enum Reply {
         /// Why.
         message: String,
     },
+}
+
+/// A server that is to join a service, as a lab file would have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewServer {
+    /// Its node.
+    pub node: String,
+    /// Its weight; 1 if it is left out.
+    pub weight: Option<u32>,
+    /// Its port, for method nat; the service's if it is left out.
+    pub port: Option<u16>,
+    /// Connections at which it takes no new ones.
+    pub upper: Option<u32>,
+    /// Connections below which it takes new ones again.
+    pub lower: Option<u32>,
+}
+
+/// A service as it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceTable {
+    /// The lab's name.
+    pub lab: String,
+    /// Node of its director.
+    pub director: String,
+    /// `ipvs` or `nft`.
+    pub engine: String,
+    /// `dr`, `nat` or `tun`.
+    pub method: String,
+    /// What is counted.
+    #[serde(flatten)]
+    pub state: ServiceState,
 }
 
 /// A lab at a glance.

@@ -16,11 +16,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::answer::reply;
 use super::apply::Directed;
 use super::bus::Bus;
+use super::directors::Director;
 use super::error::{Error, OnPath};
 use super::journal::{Journal, Undo};
 use super::launch::Launch;
 use super::logs::Log;
 use super::nodes::{self, Notice, Running, Starter};
+use super::protocol::NewServer;
 use super::protocol::Reply;
 use super::rundir::{State, VERSION};
 use super::{Event, Result, RunDir, logs, teardown};
@@ -126,6 +128,8 @@ pub(super) struct Supervisor {
     pub(super) stop: UnboundedSender<Option<Asker>>,
     /// Held while captures are stopped or started.
     pub(super) recording: tokio::sync::Mutex<()>,
+    /// Held while a server joins a service.
+    pub(super) joining: tokio::sync::Mutex<()>,
     _lock: nix::fcntl::Flock<File>,
 }
 
@@ -135,6 +139,11 @@ pub(super) struct Live {
     pub(super) nodes: HashMap<String, Running>,
     pub(super) captures: Option<Arc<Captures>>,
     pub(super) directed: Vec<Directed>,
+    /// The same, running.
+    pub(super) directors: Vec<Rc<Director>>,
+    /// Servers that joined at run time, also those that have left since: their nodes accept what is
+    /// addressed to the VIP until `down`.
+    pub(super) joined: Vec<(String, NewServer)>,
     /// Who asked for the end before the lab was up.
     pub(super) asker: Option<Asker>,
 }
@@ -245,6 +254,7 @@ impl Supervisor {
             bus,
             stop,
             recording: tokio::sync::Mutex::new(()),
+            joining: tokio::sync::Mutex::new(()),
             _lock: lock,
         };
         this.write_state(false)?;

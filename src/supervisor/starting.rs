@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
+use super::directors::Director;
 use super::error::{Error, OnPath};
 use super::nodes::{Notice, Phase, Running, What};
 use super::serve::{Inbox, Supervisor, millis, no_node};
@@ -103,6 +104,11 @@ impl Supervisor {
             let mut live = self.state.borrow_mut();
             live.journal = worker.journal;
             live.captures = worker.captures;
+            live.directors = worker
+                .directed
+                .iter()
+                .map(|d| Rc::new(Director::new(d, self.dir.pins().join(&d.node))))
+                .collect();
             live.directed = worker.directed;
         }
         result?;
