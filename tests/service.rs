@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,7 +30,10 @@ fn lab(name: &str, net: u8, servers: &str, extra: &str) -> String {
     text += &node(1, "lb");
     for n in 1..=3 {
         text += &node(10 + n, &format!("s{n}"));
-        text += &format!("command = [\"python3\", \"-c\", {serve:?}]\nready = {{ tcp = 80 }}\n");
+        let _ = write!(
+            text,
+            "command = [\"python3\", \"-c\", {serve:?}]\nready = {{ tcp = 80 }}\n"
+        );
     }
     format!(
         "{text}[networks.far]\nsubnet = \"10.86.{net}.0/24\"\n[nodes.away]\n\
@@ -52,7 +56,7 @@ impl Connection {
         });
         let stream = stream.join().unwrap();
         stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
+            .set_read_timeout(Some(Duration::from_mins(1)))
             .unwrap();
         Self(BufReader::new(stream))
     }

@@ -113,6 +113,39 @@ pub fn record(record: &Record) -> Option<String> {
     Some(format!("{} {}\n", record.time, text.replace('\n', "\n  ")))
 }
 
+/// Changes of a service's servers for people.
+fn servers(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Weight {
+            service,
+            server,
+            from,
+            to,
+            why,
+        } => format!("service {service}: weight of {server} {from} -> {to} ({why})"),
+        Event::ServerAdded {
+            service,
+            server,
+            weight,
+        } => format!("service {service}: {server} added, weight {weight}"),
+        Event::ServerRemoved {
+            service,
+            server,
+            connections: 0,
+        } => format!("service {service}: {server} removed"),
+        Event::ServerRemoved {
+            service,
+            server,
+            connections,
+        } => format!(
+            "service {service}: {server} removed with {connections} connection{}, whose packets \
+             are dropped now",
+            if *connections == 1 { "" } else { "s" }
+        ),
+        _ => return None,
+    })
+}
+
 /// An event for people; `None` for what only a bar shows.
 fn words(event: &Event) -> Option<String> {
     let s = |n: usize| if n == 1 { "" } else { "s" };
@@ -161,32 +194,9 @@ fn words(event: &Event) -> Option<String> {
             how,
             restart_in_ms: None,
         } => format!("{node}: main process {how}"),
-        Event::Weight {
-            service,
-            server,
-            from,
-            to,
-            why,
-        } => format!("service {service}: weight of {server} {from} -> {to} ({why})"),
-        Event::ServerAdded {
-            service,
-            server,
-            weight,
-        } => format!("service {service}: {server} added, weight {weight}"),
-        Event::ServerRemoved {
-            service,
-            server,
-            connections: 0,
-        } => format!("service {service}: {server} removed"),
-        Event::ServerRemoved {
-            service,
-            server,
-            connections,
-        } => format!(
-            "service {service}: {server} removed with {connections} connection{}, whose packets \
-             are dropped now",
-            if *connections == 1 { "" } else { "s" }
-        ),
+        Event::Weight { .. } | Event::ServerAdded { .. } | Event::ServerRemoved { .. } => {
+            return servers(event);
+        }
         Event::Warning { text } => format!("warning: {text}"),
         Event::Up { lab, ms } => format!("lab {lab} is up ({ms} ms)"),
         Event::Failed { error, log } if log.is_empty() => format!("error: {error}"),

@@ -22,13 +22,11 @@ pub fn with_servers(
     let (lab, after) = validate(&raw);
     let mut new = after;
     new.retain(|d| !before.contains(d));
-    match lab {
-        Some(lab) => Ok((lab, new)),
-        None => {
-            new.retain(|d| d.severity() == Severity::Error);
-            Err(new)
-        }
+    if let Some(lab) = lab {
+        return Ok((lab, new));
     }
+    new.retain(|d| d.severity() == Severity::Error);
+    Err(new)
 }
 
 fn add(raw: &mut RawLab, service: &str, server: &RawServer) {
