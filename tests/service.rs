@@ -415,6 +415,14 @@ fn what_cannot_be_done_is_said() {
             .count(),
         1
     );
+    // A node that serves another service already keeps its rule for that.
+    bench.ok("service add web s3");
+    let rules = bench.outside("errors", "s3", "nft list ruleset");
+    assert!(
+        rules.contains("udp dport 53 redirect") && rules.contains("tcp dport 80 redirect"),
+        "{rules}"
+    );
+    bench.ok("service remove web s3");
     bench.ok("service remove dns s1");
     bench.ok("service weight s1 0");
     bench.ok("service remove s3");

@@ -4,6 +4,7 @@
 //! network namespace ([`crate::kernel::netns::run_in`]): it asks the kernel there. Each call is
 //! done when it returns, and a change that fails has changed nothing.
 
+mod ipvs;
 mod nft;
 
 use std::fmt::Debug;
@@ -11,6 +12,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use ipvs::IpvsLive;
 pub use nft::NftLive;
 
 use super::{ServerSpec, ServiceSpec, Unsupported};
@@ -83,6 +85,9 @@ pub enum Error {
     /// The kernel refused.
     #[error(transparent)]
     Nft(#[from] crate::kernel::nft::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Ipvs(#[from] crate::kernel::ipvs::Error),
 }
 
 /// A service with what is counted of it.
@@ -191,9 +196,11 @@ pub struct Rates {
 /// which has just been programmed with these services.
 ///
 /// # Errors
-/// The engine cannot do that.
+/// The engine cannot do that, or the kernel could not be asked.
 pub fn open(engine: &str, services: &[ServiceSpec]) -> Result<Box<dyn Live>, Error> {
-    debug_assert_eq!(engine, "nft");
+    if engine == "ipvs" {
+        return Ok(Box::new(IpvsLive::open(services)?));
+    }
     Ok(Box::new(NftLive::new(
         super::NftEngine::default(),
         services,

@@ -157,7 +157,7 @@ impl Acceptance {
         let new = Self {
             loopback: beyond(&self.loopback, &before.loopback),
             tunnels: Vec::new(),
-            redirects: beyond(&self.redirects, &before.redirects),
+            redirects: Vec::new(),
         };
         steps.extend(new.links(node));
         for (tunnel, vips) in &self.tunnels {
@@ -178,7 +178,10 @@ impl Acceptance {
                 steps.extend(own.ups(node));
             }
         }
-        steps.extend(new.rules(node));
+        // All of them: a ruleset takes the place of what its table holds.
+        if self.redirects != before.redirects {
+            steps.extend(self.rules(node));
+        }
         steps
     }
 }

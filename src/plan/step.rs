@@ -14,7 +14,7 @@ use crate::lab::EngineChoice;
 pub const SWITCH: &str = "_switch";
 
 /// One effect, or one thing to wait for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
     /// Make and pin a network namespace.

@@ -56,26 +56,16 @@ pub(super) fn network<K: Kernel>(
     Ok(())
 }
 
-/// Carries out steps that [`is_in_node`] has picked.
+/// Carries out what a node needs that joins a service ([`crate::plan::Acceptance::steps_from`]).
 pub(super) fn in_a_node<K: Kernel>(steps: &[Step], kernel: &mut K) -> Result<()> {
     steps.iter().try_for_each(|step| in_node(step, kernel))
-}
-
-/// Whether a step makes something inside this node, and can be made while the lab runs.
-pub(super) fn is_in_node(step: &Step, node: &str) -> bool {
-    match step {
-        Step::Sysctls { ns, .. }
-        | Step::Address { ns, .. }
-        | Step::Up { ns, .. }
-        | Step::Accept { ns, .. } => ns.to_string() == node,
-        _ => false,
-    }
 }
 
 /// What is made inside one namespace and dies with it.
 fn in_node<K: Kernel>(step: &Step, kernel: &mut K) -> Result<()> {
     match step {
         Step::Sysctls { ns, values } => kernel.set_sysctls(ns, values)?,
+        Step::Tunnel { ns, tunnel } => kernel.add_tunnel(ns, tunnel)?,
         Step::Address { ns, link, address } => kernel.add_address(ns, link, *address)?,
         Step::Up { ns, link } => kernel.set_link_up(ns, link)?,
         Step::Accept { ns, ruleset } => kernel.apply_nft(ns, ruleset)?,
@@ -87,9 +77,11 @@ fn in_node<K: Kernel>(step: &Step, kernel: &mut K) -> Result<()> {
 fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> Result<()> {
     match step {
         Step::Netns { ns } => kernel.add_netns(ns)?,
-        Step::Sysctls { .. } | Step::Address { .. } | Step::Up { .. } | Step::Accept { .. } => {
-            in_node(step, kernel)?;
-        }
+        Step::Sysctls { .. }
+        | Step::Tunnel { .. }
+        | Step::Address { .. }
+        | Step::Up { .. }
+        | Step::Accept { .. } => in_node(step, kernel)?,
         Step::Bridge { ns, bridge } => kernel.add_bridge(ns, bridge)?,
         Step::Veth(veth) => {
             if let Some(mark) = &veth.mark {
@@ -97,7 +89,6 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
             }
             kernel.add_veth(veth)?;
         }
-        Step::Tunnel { ns, tunnel } => kernel.add_tunnel(ns, tunnel)?,
         Step::Offloads { ns, link } => kernel.disable_offloads(ns, link)?,
         Step::Capture { interfaces } => host.capture(kernel, interfaces)?,
         Step::Operational { ns, links } => kernel.wait_operational(ns, links)?,
