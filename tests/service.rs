@@ -325,79 +325,82 @@ fn a_node_joins_at_run_time_and_shares_the_load() {
     same_host(&before);
 }
 
+/// Commands, their exit codes, and how what they say begins.
+const REFUSALS: [(&str, i32, &str); 14] = [
+    (
+        "service mail",
+        1,
+        "lab errors has no service mail; its services are web, dns",
+    ),
+    (
+        "service weight s1 0",
+        1,
+        "server s1 is in services web, dns: say in which, before the server's name",
+    ),
+    (
+        "service weight s9 0",
+        1,
+        "services web, dns have no server s9; there are s1, s2, s3",
+    ),
+    (
+        "service weight web s3 0",
+        1,
+        "service web has no server s3; there are s1, s2",
+    ),
+    (
+        "service weight mail s3 0",
+        1,
+        "lab errors has no service mail; its services are web, dns",
+    ),
+    (
+        "service weight s2 heavy",
+        2,
+        "\"heavy\" is not a weight: a number from 0 to 65535 is expected",
+    ),
+    (
+        "service weight s2 65536",
+        2,
+        "\"65536\" is not a weight: a number from 0 to 65535 is expected",
+    ),
+    (
+        "service add s3",
+        1,
+        "lab errors has several services: say to which of web, dns, before the server's name",
+    ),
+    (
+        "service add web s1",
+        1,
+        "service web has server s1 already; `nslab service weight web s1 N` changes its weight",
+    ),
+    (
+        "service add web nobody",
+        1,
+        "server `nobody` is no node of the lab; the lab has the nodes `client`, `lb`, `s1`, `s2`, `s3` and `away`",
+    ),
+    ("service add web lb", 1, "server `lb` is the director"),
+    (
+        "service add web away",
+        1,
+        "server `away` shares no IPv4 network with director `lb`",
+    ),
+    (
+        "service add web s3 --port 81",
+        1,
+        "port mapping from 80 to 81 is impossible in DR",
+    ),
+    (
+        "service remove web s3",
+        1,
+        "service web has no server s3; there are s1, s2",
+    ),
+];
+
 #[test]
 fn what_cannot_be_done_is_said() {
     let bench = Bench::new();
     let dns = "[services.dns]\nvip = \"10.85.4.1\"\nport = 53\nprotocol = \"udp\"\ndirector = \"lb\"\nengine = \"nft\"\nservers = [\"s1\", \"s3\"]\n";
     bench.up(&bench.lab(&lab("errors", 4, r#"["s1", "s2"]"#, dns)));
-    for (words, code, said) in [
-        (
-            "service mail",
-            1,
-            "lab errors has no service mail; its services are web, dns",
-        ),
-        (
-            "service weight s1 0",
-            1,
-            "server s1 is in services web, dns: say in which, before the server's name",
-        ),
-        (
-            "service weight s9 0",
-            1,
-            "services web, dns have no server s9; there are s1, s2, s3",
-        ),
-        (
-            "service weight web s3 0",
-            1,
-            "service web has no server s3; there are s1, s2",
-        ),
-        (
-            "service weight mail s3 0",
-            1,
-            "lab errors has no service mail; its services are web, dns",
-        ),
-        (
-            "service weight s2 heavy",
-            2,
-            "\"heavy\" is not a weight: a number from 0 to 65535 is expected",
-        ),
-        (
-            "service weight s2 65536",
-            2,
-            "\"65536\" is not a weight: a number from 0 to 65535 is expected",
-        ),
-        (
-            "service add s3",
-            1,
-            "lab errors has several services: say to which of web, dns, before the server's name",
-        ),
-        (
-            "service add web s1",
-            1,
-            "service web has server s1 already; `nslab service weight web s1 N` changes its weight",
-        ),
-        (
-            "service add web nobody",
-            1,
-            "server `nobody` is no node of the lab; the lab has the nodes `client`, `lb`, `s1`, `s2`, `s3` and `away`",
-        ),
-        ("service add web lb", 1, "server `lb` is the director"),
-        (
-            "service add web away",
-            1,
-            "server `away` shares no IPv4 network with director `lb`",
-        ),
-        (
-            "service add web s3 --port 81",
-            1,
-            "port mapping from 80 to 81 is impossible in DR",
-        ),
-        (
-            "service remove web s3",
-            1,
-            "service web has no server s3; there are s1, s2",
-        ),
-    ] {
+    for (words, code, said) in REFUSALS {
         let stderr = bench.fails(words, code);
         assert!(
             stderr.starts_with(&format!("error: {said}")),
