@@ -367,7 +367,8 @@ fn a_browser_draws_the_svg_and_nothing_is_in_the_way() {
                     titles: all('.machine > title'),
                     wires: document.querySelectorAll('.wire').length,
                     arrows: all('.hop.service > title'),
-                    described: document.documentElement.getAttribute('aria-labelledby').split(' ')
+                    described: ['labelledby', 'describedby']
+                        .map((how) => document.documentElement.getAttribute(`aria-${how}`))
                         .map((id) => document.getElementById(id).textContent),
                 };
             })()",

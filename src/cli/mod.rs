@@ -1,5 +1,6 @@
 //! The command line: clap structs, one file a command. Nothing here calls the kernel.
 
+mod asked;
 mod capture;
 mod check;
 mod completions;
@@ -15,6 +16,7 @@ mod output;
 mod plan;
 mod proof;
 mod ps;
+mod report;
 mod service;
 mod traced;
 mod up;
@@ -68,6 +70,8 @@ enum Command {
     Check(check::Args),
     /// Print what `up` would do, step by step (no root needed)
     Plan(plan::Args),
+    /// Draw what captures prove, as one HTML file
+    Report(report::Args),
     /// Draw a lab file as mermaid, Graphviz dot or SVG (no root needed)
     Graph(graph::Args),
     /// Print completions for a shell
@@ -150,6 +154,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Graph(args) => graph::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Image(args) => image::run(&args).map_err(Failure::from),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Mac};
 use crate::trace::{TopoService, Topology};
 
 /// A lab as its pictures know it. Places are indices: names need not be unique in foreign captures.
@@ -63,6 +63,8 @@ pub struct Port {
     pub network: usize,
     /// Addresses, the first with its prefix length.
     pub addresses: Vec<String>,
+    /// Its MAC address.
+    pub mac: Option<Mac>,
 }
 
 /// A load-balanced service.
@@ -114,6 +116,7 @@ impl Scene {
                     name: side.interface.clone(),
                     network,
                     addresses: vec![format!("{}/{prefix}", side.address)],
+                    mac: Some(side.mac),
                 });
             }
         }
@@ -160,6 +163,17 @@ impl Scene {
             let other = b.iter().position(|p| p.network == port.network)?;
             Some((n, other))
         })
+    }
+
+    /// Whose each MAC address is: machine and port.
+    pub fn ports_by_mac(&self) -> HashMap<Mac, (usize, usize)> {
+        let ports = |(m, machine): (usize, &'_ Machine)| {
+            let owned: Vec<_> = (machine.ports.iter().enumerate())
+                .filter_map(|(p, port)| Some((port.mac?, (m, p))))
+                .collect();
+            owned
+        };
+        self.machines.iter().enumerate().flat_map(ports).collect()
     }
 
     /// What a machine does, in words: one line each.
@@ -332,6 +346,7 @@ impl From<&Topology> for Scene {
                     name: i.name.clone(),
                     network,
                     addresses,
+                    mac: Some(i.mac),
                 });
             }
             scene.machines.push(Machine {

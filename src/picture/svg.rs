@@ -74,7 +74,8 @@ pub fn picture(scene: &Scene, hops: &[Hop], id: &str, title: &str, description: 
         .with("width", width)
         .with("height", height)
         .with("role", "img")
-        .with("aria-labelledby", format!("{id}-title {id}-desc"))
+        .with("aria-labelledby", format!("{id}-title"))
+        .with("aria-describedby", format!("{id}-desc"))
         .child(
             element("title")
                 .with("id", format!("{id}-title"))

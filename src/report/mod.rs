@@ -1,10 +1,11 @@
-//! Events to people and programs: human text and JSON. Progress bars live only here.
+//! Events to people and programs: human text, JSON and HTML. Progress bars live only here.
 
 mod captures;
 mod events;
 mod explain;
 mod frames;
 mod junit;
+pub mod page;
 pub mod progress;
 mod proof;
 mod services;

@@ -36,6 +36,12 @@ impl LabFolder {
         Ok(Self { topology, sources })
     }
 
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        let first = self.sources.first().and_then(|s| s.path().parent());
+        first.unwrap_or(Path::new("."))
+    }
+
     /// The lab that files are of, if they all lie in its folder and are captures of its interfaces.
     pub fn around(files: &[PathBuf]) -> Option<Self> {
         let folder = files.first()?.parent()?;

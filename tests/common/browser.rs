@@ -146,7 +146,11 @@ impl Browser {
     /// Opens a page and waits until it is loaded.
     pub fn open(&mut self, url: &str) {
         self.events.clear();
-        self.call("Page.navigate", &json!({ "url": url }));
+        let went = self.call("Page.navigate", &json!({ "url": url }));
+        if went["loaderId"].is_null() {
+            // Another place of the same page: nothing is loaded.
+            return;
+        }
         while !self
             .events
             .iter()

@@ -42,9 +42,15 @@
     for (const points of arrows)
       if (points.some((p) => meets(p, within))) say("arrow through a box", box.name);
   }
-  const pills = [...svg.querySelectorAll(".pill")].map(edges);
+  const pills = [...svg.querySelectorAll(".pill")].map((p) => ({
+    ...edges(p),
+    text: p.parentNode.querySelector(".label").textContent,
+  }));
   for (const [n, p] of pills.entries()) {
-    for (const q of pills.slice(n + 1)) if (meets(p, q)) say("labels over one another", n);
+    // Arrows that meet carry the same label at the same place.
+    const same = (q) => p.l === q.l && p.t === q.t && p.text === q.text;
+    for (const q of pills.slice(n + 1))
+      if (meets(p, q) && !same(q)) say("labels over one another", p.text, q.text);
     for (const box of boxes) if (meets(p, box.at)) say("label over a box", box.name);
   }
   for (const label of svg.querySelectorAll(".network")) {

@@ -69,14 +69,14 @@ fn role(view: &View<'_>, point: usize) -> Option<Role> {
     view.stations.of_lab.then_some(Role::Router)
 }
 
-/// Every client's connection, in the order of time. `expected` is the method that each should have.
-pub(super) fn flows(view: &View<'_>, expected: Option<&str>) -> Vec<Flow> {
+/// Every client's connection with its number among the trace's, in the order of time. `expected` is the method that each should have.
+pub(super) fn flows(view: &View<'_>, expected: Option<&str>) -> Vec<(usize, Flow)> {
     let again = retransmissions(view.trace, view.journeys);
     let mut points: HashMap<u32, Vec<(u32, Counts)>> = HashMap::new();
     for ((conn, point), counts) in &view.trace.counts {
         points.entry(*conn).or_default().push((*point, *counts));
     }
-    let mut flows: Vec<Flow> = view
+    let mut flows: Vec<(usize, Flow)> = view
         .clients()
         .map(|(n, conn)| {
             let mut seen = points.remove(&(n as u32)).unwrap_or_default();
@@ -86,11 +86,12 @@ pub(super) fn flows(view: &View<'_>, expected: Option<&str>) -> Vec<Flow> {
                 .map(|(point, counts)| row(view, *point as usize, counts))
                 .collect();
             let sent = |to| again.get(&(n as u32, to)).copied().unwrap_or(0);
-            flow(view, n, conn, matrix, sent(true) + sent(false), expected)
+            let flow = flow(view, n, conn, matrix, sent(true) + sent(false), expected);
+            (n, flow)
         })
         .collect();
-    flows.sort_by_key(|f| f.span);
-    for (id, flow) in flows.iter_mut().enumerate() {
+    flows.sort_by_key(|(_, f)| f.span);
+    for (id, (_, flow)) in flows.iter_mut().enumerate() {
         flow.id = id + 1;
     }
     flows

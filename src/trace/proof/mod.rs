@@ -6,6 +6,7 @@ mod changed;
 mod conclude;
 pub(super) mod director;
 mod distribution;
+mod drawing;
 pub(super) mod evidence;
 mod flows;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub(super) mod view;
 
 use std::net::IpAddr;
 
+pub use drawing::{Crossing, Draw, Drawing, End, Passage, Sequence};
 pub use types::{
     Evidence, FileRead, Flow, Known, Machine, MatrixRow, Method, Outcome, Proof, Role,
     ServiceProof, Share, Verdict, VerdictId,
@@ -44,6 +46,8 @@ pub struct Question {
     pub director: Vec<String>,
     /// Why connections need not be distributed by the lab's weights, by service, if so.
     pub changed: Vec<(String, String)>,
+    /// What is to be drawn, if anything.
+    pub draw: Option<Draw>,
 }
 
 /// Proves what a lab's captures show of its services.
@@ -206,6 +210,7 @@ fn one(
         verdicts.push(answers::arrived(&view));
         verdicts.extend(verdicts::arp(&view));
     }
+    let flows = flows::flows(&view, declared.as_deref());
     Ok(ServiceProof {
         name: service.map(|s| s.name.clone()),
         vip,
@@ -229,7 +234,10 @@ fn one(
             known: d.known,
         }),
         matrix: flows::matrix(&view),
-        flows: flows::flows(&view, declared.as_deref()),
+        drawing: question
+            .draw
+            .map(|draw| drawing::drawing(&view, &flows, draw)),
+        flows: flows.into_iter().map(|(_, flow)| flow).collect(),
         shares: distribution::shares(&view),
         notes: notes(&view),
         declared,

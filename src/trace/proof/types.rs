@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::drawing::Drawing;
 use crate::trace::packet::Tunnel;
 
 /// What captures prove, for each service.
@@ -87,6 +88,9 @@ pub struct ServiceProof {
     pub verdicts: Vec<Verdict>,
     /// What the reader should know: clients that are the director itself, ICMP errors, cut frames.
     pub notes: Vec<String>,
+    /// The packets themselves, where pictures were asked for.
+    #[serde(skip)]
+    pub drawing: Option<Drawing>,
 }
 
 /// How packets reach the realservers.
