@@ -169,6 +169,28 @@ fn the_plans_are_these() {
     }
 }
 
+/// Byte for byte the file in the repository, which a JSON reader outside takes.
+#[test]
+fn schema_prints_the_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, schema, err) = nslab(folder.path(), &["schema"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let file = Path::new(ROOT).join("schemas/lab.schema.json");
+    assert_eq!(schema, fs::read_to_string(file).unwrap());
+    let path = folder.path().join("schema.json");
+    fs::write(&path, &schema).unwrap();
+    let read = Command::new("python3")
+        .args(["-m", "json.tool"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        read.status.success(),
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+}
+
 /// As nobody (65534), without groups, and with a capability set that is empty: what needs root
 /// fails here, also when the tests run as root.
 #[test]

@@ -18,6 +18,7 @@ mod proof;
 mod ps;
 mod report;
 mod service;
+mod schema;
 mod traced;
 mod up;
 
@@ -74,6 +75,8 @@ enum Command {
     Report(report::Args),
     /// Draw a lab file as mermaid, Graphviz dot or SVG (no root needed)
     Graph(graph::Args),
+    /// Print the JSON schema of lab files, for editors (no root needed)
+    Schema(schema::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     /// Build, list and remove images
@@ -156,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Graph(args) => graph::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
         Command::Image(args) => image::run(&args).map_err(Failure::from),
     };

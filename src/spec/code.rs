@@ -109,6 +109,7 @@ codes! {
     TwoEngines        "NSL072" Error   "two engines for one director"
     NatBypassed       "NSL073" Warning "answers bypass the NAT director"
     IpvsSysctl        "NSL074" Error   "IPVS sysctl where nothing is balanced"
+    ServerBehind      "NSL075" Warning "director in the way of its own VIP's answers"
 }
 
 impl Code {
@@ -136,6 +137,7 @@ impl Code {
                 | Self::CaptureUnknown
                 | Self::NatBypassed
                 | Self::IpvsSysctl
+                | Self::ServerBehind
         )
     }
 }

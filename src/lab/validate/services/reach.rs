@@ -144,4 +144,32 @@ impl Validator<'_> {
         );
         self.diagnostics.push(d);
     }
+
+    /// In direct routing and tunnelling a server's answers come from the VIP. A director that they
+    /// pass finds its own address as the source of a packet from outside, and drops it
+    /// (`fib_validate_source` in net/ipv4/fib_frontend.c; the LVS-HOWTO on the default gateway of
+    /// realservers).
+    pub(super) fn leads_past(&mut self, at: &At<String>, director: usize, server: usize) {
+        let End::There = self.follow(server, |_, n| n == director) else {
+            return;
+        };
+        let name = |n: usize| quote(&self.nodes[n].raw.name.value);
+        let (lb, own) = (name(director), name(server));
+        let place = self.nodes[server].raw;
+        let d = Diagnostic::new(
+            Code::ServerBehind,
+            at.span,
+            format!("answers of server {own} pass director {lb}, which drops them"),
+            format!("its gateways lead to {lb}"),
+            format!(
+                "they come from the VIP, an address of the director itself: let another router be \
+                 the gateway of {own}, or use `method = \"nat\"`"
+            ),
+        )
+        .and(
+            place.gateway.get().map_or(place.name.span, |g| g.span),
+            "the server's way to clients",
+        );
+        self.diagnostics.push(d);
+    }
 }

@@ -185,8 +185,9 @@ impl Validator<'_> {
             upper: numbers.upper?,
             lower: numbers.lower?,
         };
-        if method == Method::Nat {
-            self.comes_back(at, director, node);
+        match method {
+            Method::Nat => self.comes_back(at, director, node),
+            Method::Dr | Method::Tun => self.leads_past(at, director, node),
         }
         Some(server)
     }
