@@ -151,7 +151,7 @@ fn what_is_no_lab_file_is_refused_with_2() {
 
 #[test]
 fn the_plans_are_these() {
-    for lab in ["dsr", "nat", "tun", "ipv6"] {
+    for lab in ["dsr", "nat", "tun", "ipv6", "mixed"] {
         let file = Path::new(ROOT).join(format!("tests/plan/{lab}.txt"));
         let args = ["plan", &format!("labs/{lab}.toml")];
         let (code, first, err) = nslab(Path::new(ROOT), &args);

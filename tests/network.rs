@@ -234,7 +234,7 @@ fn ends_of_tunnels_are_made_or_the_missing_module_is_named() {
 
     // What the kernel has, by the field's own tool in a namespace of its own.
     let has = |kind: &str, local: &str| {
-        let add = format!("ip link add t type {kind} local {local}");
+        let add = format!("ip link add name probe type {kind} local {local}");
         let out = std::process::Command::new("unshare")
             .args(["-n", "sh", "-c", &add])
             .output();

@@ -17,8 +17,8 @@ mod plan;
 mod proof;
 mod ps;
 mod report;
-mod service;
 mod schema;
+mod service;
 mod traced;
 mod up;
 

@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::IpProtocol;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, CacheInfo};
 use netlink_packet_route::link::{
     BridgeStpState, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage,
 };
@@ -218,6 +218,16 @@ impl Connection {
             // Usable at once: no wait for an answer from whoever might have the address.
             let flags = AddressAttribute::Flags(AddressFlags::Nodad);
             request.message_mut().attributes.push(flags);
+            if address.prefix_len() == 128 {
+                // An alias, or a VIP: deprecated, so that no connection of the node's own begins from
+                // it (RFC 6724, rule 3). By rule 8 a /128 would be the first choice, and what a
+                // director sends through tunnels would come from the VIP.
+                let mut lifetimes = CacheInfo::default();
+                lifetimes.ifa_preferred = 0;
+                lifetimes.ifa_valid = u32::MAX;
+                let lifetimes = AddressAttribute::CacheInfo(lifetimes);
+                request.message_mut().attributes.push(lifetimes);
+            }
         }
         rt.block_on(request.execute())
             .map_err(errno)

@@ -110,6 +110,7 @@ codes! {
     NatBypassed       "NSL073" Warning "answers bypass the NAT director"
     IpvsSysctl        "NSL074" Error   "IPVS sysctl where nothing is balanced"
     ServerBehind      "NSL075" Warning "director in the way of its own VIP's answers"
+    TunnelFromVip     "NSL076" Warning "tunnels that begin at the VIP"
 }
 
 impl Code {

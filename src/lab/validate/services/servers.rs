@@ -185,11 +185,42 @@ impl Validator<'_> {
             upper: numbers.upper?,
             lower: numbers.lower?,
         };
+        let own = via.address.as_ref().map(|a| a.value);
+        if method == Method::Tun && own == Some(vip) {
+            self.tunnels_from_vip(service, director);
+        }
         match method {
             Method::Nat => self.comes_back(at, director, node),
             Method::Dr | Method::Tun => self.leads_past(at, director, node),
         }
         Some(server)
+    }
+
+    /// The outer packets come from the director's address towards the server. If that is the VIP,
+    /// the server has it too, on its tunnel, and drops them as forged: `fib_validate_source` in
+    /// net/ipv4/fib_frontend.c, `ip6_tnl_rcv_ctl` in net/ipv6/ip6_tunnel.c.
+    fn tunnels_from_vip(&mut self, service: &Known<'_>, director: usize) {
+        let Some(at) = service.raw.vip.get() else {
+            return;
+        };
+        let lb = &self.nodes[director].raw.name;
+        let d = Diagnostic::new(
+            Code::TunnelFromVip,
+            at.span,
+            format!(
+                "the tunnels of service {} begin at its VIP",
+                quote(&service.raw.name.value)
+            ),
+            "the servers have it too, and drop what comes from it",
+            format!(
+                "give {} an address of its own, and the VIP as one of its `aliases`",
+                quote(&lb.value)
+            ),
+        )
+        .and(lb.span, "the director");
+        if !self.diagnostics.contains(&d) {
+            self.diagnostics.push(d);
+        }
     }
 
     fn out_of_reach(
