@@ -11,6 +11,7 @@
 pub mod capture;
 pub mod cli;
 pub mod director;
+pub mod doctor;
 pub mod image;
 pub mod kernel;
 pub mod lab;

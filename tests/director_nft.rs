@@ -7,16 +7,19 @@ mod lab;
 mod live;
 #[path = "director_nft/packet.rs"]
 mod packet;
+#[path = "director_nft/recorder.rs"]
+mod recorder;
 #[path = "director_nft/ruleset.rs"]
 mod ruleset;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use lab::{CLIENT, LB_MAC, Lab, PORT, ROUTER_MAC, VIP, ask, close, servers_of, service, wait_for};
+use lab::{CLIENT, LB_MAC, Lab, PORT, ROUTER_MAC, VIP, ask, close, service, wait_for};
 use nslab::director::{Engine, NftEngine, Program, ServiceSpec, TABLE, Timeouts};
 use nslab::kernel::nft::{self, Family, Ruleset};
 use packet::{ACK, CWR, ECN, FIN, Packet, RST, SYN, tcp, udp};
+use recorder::servers_of;
 
 fn program(services: &[ServiceSpec]) -> Ruleset {
     ruleset(NftEngine::default(), services)

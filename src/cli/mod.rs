@@ -4,6 +4,7 @@ mod asked;
 mod capture;
 mod check;
 mod completions;
+mod doctor;
 mod down;
 mod events;
 mod exec;
@@ -67,6 +68,8 @@ enum Command {
     Proof(proof::Args),
     /// Follow a request and its answer through the lab, hop by hop
     Explain(explain::Args),
+    /// Say what this machine can do for nslab, and what to do about what is missing
+    Doctor(doctor::Args),
     /// Check a lab file (no root needed)
     Check(check::Args),
     /// Print what `up` would do, step by step (no root needed)
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Capture(args) => capture::run(&args),
         Command::Proof(args) => proof::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Report(args) => report::run(&args),

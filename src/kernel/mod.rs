@@ -14,6 +14,7 @@ pub mod mount;
 mod netlink;
 pub mod netns;
 pub mod nft;
+pub mod probe;
 pub mod process;
 mod recorder;
 mod sysctl;

@@ -1,6 +1,7 @@
 //! Events to people and programs: human text, JSON and HTML. Progress bars live only here.
 
 mod captures;
+mod doctor;
 mod events;
 mod explain;
 mod frames;
@@ -12,6 +13,7 @@ mod services;
 mod tables;
 
 pub use captures::captures;
+pub use doctor::doctor;
 pub use events::{Reporter, merged, record};
 pub use explain::explanation;
 pub use frames::{FrameLines, Shown};
