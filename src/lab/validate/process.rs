@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Validator, values};
+use super::Validator;
 use crate::lab::model::{Ready, ReadyKind, Restart, Volume};
 use crate::spec::text::{did_you_mean, nearest, quote};
 use crate::spec::{At, Code, Diagnostic, Field, RawNode, RawReady, RawVolume, Span, keys};
@@ -307,19 +307,7 @@ impl Validator<'_> {
     }
 
     fn http(&mut self, n: usize, node: &RawNode, at: &At<String>) -> Option<ReadyKind> {
-        let url = match values::url(&at.value) {
-            Ok(url) => url,
-            Err(why) => {
-                self.report(
-                    Code::BadReady,
-                    at.span,
-                    format!("probe URL {} {why}", quote(&at.value)),
-                    "bad URL",
-                    "write it like `http://localhost:8080/path`",
-                );
-                return None;
-            }
-        };
+        let url = self.url(at, "probe", Code::BadReady, "http://localhost:8080/path")?;
         let machine = &self.nodes[n];
         let own = |a: IpAddr| {
             a.is_loopback()

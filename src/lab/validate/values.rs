@@ -101,6 +101,27 @@ impl Validator<'_> {
         duration
     }
 
+    /// The URL of a `what` (`probe`), in its parts.
+    pub(super) fn url(
+        &mut self,
+        at: &At<String>,
+        what: &str,
+        code: Code,
+        like: &str,
+    ) -> Option<Url> {
+        let url = url(&at.value);
+        if let Err(why) = url {
+            self.report(
+                code,
+                at.span,
+                format!("{what} URL {} {why}", quote(&at.value)),
+                "bad URL",
+                format!("write it like `{like}`"),
+            );
+        }
+        url.ok()
+    }
+
     /// A number of bytes within a range, given in powers of 1024.
     pub(super) fn size(
         &mut self,
@@ -238,7 +259,7 @@ pub(super) struct Url {
 }
 
 /// Takes an `http://` URL apart, or says why it cannot.
-pub(super) fn url(s: &str) -> Result<Url, &'static str> {
+fn url(s: &str) -> Result<Url, &'static str> {
     let Some(rest) = s.strip_prefix("http://") else {
         return Err(if s.starts_with("https://") {
             "wants https, which probes do not speak"

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::lab::model::{Check, CheckKind};
-use crate::lab::validate::{Validator, values};
+use crate::lab::validate::Validator;
 use crate::spec::text::quote;
 use crate::spec::{At, Code, Field, RawCheck, RawService, RawTcp};
 
@@ -108,19 +108,7 @@ impl Validator<'_> {
         at: &At<String>,
         vip: Option<IpAddr>,
     ) -> Option<CheckKind> {
-        let url = match values::url(&at.value) {
-            Ok(url) => url,
-            Err(why) => {
-                self.report(
-                    Code::BadCheck,
-                    at.span,
-                    format!("check URL {} {why}", quote(&at.value)),
-                    "bad URL",
-                    "write it like `http://VIP:8080/path`",
-                );
-                return None;
-            }
-        };
+        let url = self.url(at, "check", Code::BadCheck, "http://VIP:8080/path")?;
         let named = url.host == "VIP" || url.host == raw.name.value;
         // A VIP that is unknown has been reported.
         let vip = vip?;
