@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod browser;
+pub mod caller;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,15 @@ impl Drop for Bench {
             let _ = self.run(&format!("down --force {name}"));
         }
     }
+}
+
+/// Ends a test of kernel IPVS on a kernel without it: it never passes unseen.
+pub fn needs_ipvs() {
+    let _ = Command::new("modprobe").args(["-q", "ip_vs"]).status();
+    assert!(
+        Path::new("/proc/net/ip_vs").exists(),
+        "this kernel has no IPVS: run this test by scripts/with-ipvs"
+    );
 }
 
 pub fn text(bytes: &[u8]) -> String {

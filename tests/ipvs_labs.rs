@@ -1,0 +1,283 @@
+//! The labs of `labs/` for each of IPVS's methods, for UDP and IPv6, and the topology of the
+//! kernel's own selftest, under a kernel that has IPVS (`scripts/with-ipvs`), judged by tshark,
+//! ipvsadm and ip.
+
+mod common;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use common::{Bench, count, frames, needs_ipvs, text};
+
+/// The shipped lab of this name, with kernel IPVS or not at all.
+fn shipped(bench: &Bench, name: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("labs/{name}.toml"));
+    let lab = std::fs::read_to_string(file).unwrap();
+    let lab = if lab.contains("engine = \"ipvs\"") {
+        lab
+    } else {
+        assert!(!lab.contains("engine ="));
+        lab.replace(
+            "director = \"lb\"\n",
+            "director = \"lb\"\nengine = \"ipvs\"\n",
+        )
+    };
+    bench.lab(&lab)
+}
+
+fn up(name: &str) -> Bench {
+    needs_ipvs();
+    let bench = Bench::new();
+    let lab = shipped(&bench, name);
+    bench.up(&lab);
+    bench
+}
+
+/// `ipvsadm --save -n` of a node, sorted.
+fn saved(bench: &Bench, lab: &str, node: &str) -> Vec<String> {
+    let saved = bench.outside(lab, node, "ipvsadm --save -n");
+    let mut lines: Vec<_> = saved.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// HTTP codes of this many requests of the client, each a connection of its own.
+fn get(bench: &Bench, times: usize, url: &str) {
+    let urls = vec![url; times].join(" -o /dev/null ");
+    let codes = bench.ok(&format!(
+        "exec client curl -sS --globoff --max-time 60 --no-keepalive -H Connection:close \
+         -w %{{http_code}}/%{{num_connects}}\\n -o /dev/null {urls}"
+    ));
+    assert_eq!(codes, "200/1\n".repeat(times));
+}
+
+/// How many connections a server was sent: SYNs on its interface, in any wrapping.
+fn connections(bench: &Bench, lab: &str, interface: &str) -> usize {
+    let syns = "tcp.flags.syn==1 && tcp.flags.ack==0";
+    count(&bench.capture_file(lab, interface), syns)
+}
+
+#[test]
+fn nat_passes_both_ways_through_the_director_and_maps_ports() {
+    let bench = up("nat");
+    assert_eq!(
+        saved(&bench, "nat", "lb"),
+        [
+            "-A -t 192.168.30.3:80 -s rr",
+            "-a -t 192.168.30.3:80 -r 172.28.130.4:8081 -m -w 1",
+            "-a -t 192.168.30.3:80 -r 172.28.130.5:8082 -m -w 1",
+        ]
+    );
+    get(&bench, 6, "http://192.168.30.3/");
+    bench.ok("down");
+    let file = |interface| bench.capture_file("nat", interface);
+    let asked = count(
+        &file("client:eth1"),
+        "ip.dst==192.168.30.3 && tcp.dstport==80",
+    );
+    let answered = count(
+        &file("client:eth1"),
+        "ip.src==192.168.30.3 && tcp.srcport==80",
+    );
+    assert!(asked >= 6 * 5 && answered >= 6 * 4, "{asked} {answered}");
+    // The VIP is known on the client's side only, the servers' addresses on the other only.
+    let on_lb = |interface, filter: &str| count(&file(interface), filter);
+    assert_eq!(on_lb("lb:eth1", "ip.dst==192.168.30.3"), asked);
+    assert_eq!(on_lb("lb:eth1", "ip.src==192.168.30.3"), answered);
+    assert_eq!(on_lb("lb:eth1", "ip.addr==172.28.130.0/24"), 0);
+    let inside = "ip.addr==192.168.30.10 && ip.addr==172.28.130.0/24 && tcp.port in {8081, 8082}";
+    assert_eq!(on_lb("lb:eth2", inside), asked + answered);
+    assert_eq!(on_lb("lb:eth2", "ip.addr==192.168.30.3"), 0);
+    for server in ["server1:eth1", "server2:eth1"] {
+        assert_eq!(connections(&bench, "nat", server), 3, "{server}");
+    }
+}
+
+#[test]
+fn a_tunnel_reaches_a_server_behind_a_router_which_answers_itself() {
+    let bench = up("tun");
+    assert_eq!(
+        saved(&bench, "tun", "lb"),
+        [
+            "-A -t 172.28.140.100:8080 -s rr",
+            "-a -t 172.28.140.100:8080 -r 172.28.140.4:8080 -i -w 1",
+            "-a -t 172.28.140.100:8080 -r 172.28.141.5:8080 -i -w 1",
+        ]
+    );
+    get(&bench, 6, "http://172.28.140.100:8080/");
+    bench.ok("down");
+    let file = |interface| bench.capture_file("tun", interface);
+    // Of two IP headers tshark's fields hold both; the outer one is the first.
+    let asked = count(&file("client:eth1"), "ip.dst==172.28.140.100 && tcp");
+    let wrapped = frames(
+        &file("lb:eth1"),
+        "ip.proto==4 && tcp",
+        &["ip.src", "ip.dst", "ip.ttl"],
+    );
+    assert!(asked >= 6 * 5);
+    assert_eq!(
+        wrapped.len(),
+        asked,
+        "one wrapped frame for each of the client's"
+    );
+    for line in &wrapped {
+        let fields: Vec<_> = line.split('\t').collect();
+        assert!(fields[0] == "172.28.140.3,192.168.40.10", "{line}");
+        assert!(
+            fields[1] == "172.28.140.4,172.28.140.100"
+                || fields[1] == "172.28.141.5,172.28.140.100",
+            "{line}"
+        );
+        // 64, less the router and the director.
+        assert!(fields[2].ends_with(",62"), "{line}");
+    }
+    assert_eq!(count(&file("lb:eth1"), "ip.src==172.28.140.100 && tcp"), 0);
+    for (server, mac) in [("server1", "router:eth2"), ("server2", "router:eth3")] {
+        assert_eq!(
+            connections(&bench, "tun", &format!("{server}:eth1")),
+            3,
+            "{server}"
+        );
+        // Answers come unwrapped.
+        let answers = "ip.src==172.28.140.100 && tcp && !(ip.proto==4)";
+        let from = count(&file(&format!("{server}:eth1")), answers);
+        assert!(from >= 3 * 4, "{server}: {from}");
+        assert_eq!(count(&file(mac), answers), from, "{server}");
+    }
+}
+
+#[test]
+fn direct_routing_over_ipv6_in_both_styles() {
+    let bench = up("ipv6");
+    assert_eq!(
+        saved(&bench, "ipv6", "lb"),
+        [
+            "-A -t [fd00:51::100]:8080 -s rr",
+            "-A -t [fd00:51::3]:8080 -s rr",
+            "-a -t [fd00:51::100]:8080 -r [fd00:51::4]:8080 -g -w 1",
+            "-a -t [fd00:51::100]:8080 -r [fd00:51::5]:8080 -g -w 1",
+            "-a -t [fd00:51::3]:8080 -r [fd00:51::4]:8080 -g -w 1",
+            "-a -t [fd00:51::3]:8080 -r [fd00:51::5]:8080 -g -w 1",
+        ]
+    );
+    for vip in ["fd00:51::3", "fd00:51::100"] {
+        get(&bench, 4, &format!("http://[{vip}]:8080/"));
+    }
+    bench.ok("down");
+    for vip in ["fd00:51::3", "fd00:51::100"] {
+        let file = |interface| bench.capture_file("ipv6", interface);
+        let to = format!("ipv6.dst=={vip} && tcp");
+        let from = format!("ipv6.src=={vip} && tcp");
+        let asked = count(&file("client:eth1"), &to);
+        assert!(asked >= 4 * 5, "{vip}: {asked}");
+        assert_eq!(count(&file("lb:eth1"), &to), 2 * asked, "{vip}");
+        assert_eq!(count(&file("lb:eth1"), &from), 0, "{vip}");
+        assert_eq!(
+            count(&file("client:eth1"), &from),
+            count(&file("router:eth2"), &from),
+            "{vip}"
+        );
+        for server in ["server1:eth1", "server2:eth1"] {
+            let syns = format!("{to} && tcp.flags.syn==1 && tcp.flags.ack==0");
+            assert_eq!(count(&file(server), &syns), 2, "{vip} at {server}");
+        }
+    }
+}
+
+#[test]
+fn each_datagram_of_one_port_goes_to_another_server() {
+    let bench = up("udp");
+    assert_eq!(
+        saved(&bench, "udp", "lb")[0],
+        "-A -u 172.28.132.3:5300 -s rr -o"
+    );
+    let ask = "import socket\n\
+               one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+               one.settimeout(60)\n\
+               one.connect(('172.28.132.3', 5300))\n\
+               for _ in range(20):\n    one.send(b'who')\n    print(one.recv(99).decode().strip())";
+    let output = bench
+        .nslab()
+        .args(["exec", "client", "python3", "-c", ask])
+        .output()
+        .unwrap();
+    let names = text(&output.stdout);
+    let names: Vec<_> = names.lines().collect();
+    assert_eq!(names.len(), 20, "{}", text(&output.stderr));
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+    // One packet, no connection: nothing is left in the director's table.
+    let table = bench.outside("udp", "lb", "ipvsadm -Lnc");
+    assert_eq!(table.lines().count(), 2, "{table}");
+    bench.ok("down");
+    let file = |interface| bench.capture_file("udp", interface);
+    assert_eq!(count(&file("lb:eth1"), "udp.dstport==5300"), 40);
+    assert_eq!(count(&file("lb:eth1"), "udp.srcport==5300"), 0);
+    assert_eq!(
+        count(
+            &file("client:eth1"),
+            "ip.src==172.28.132.3 && udp.srcport==5300"
+        ),
+        20
+    );
+}
+
+/// What tools/testing/selftests/net/netfilter/ipvs.sh asks for: bytes arrive unharmed at a VIP that
+/// is on no network, by each method; and how they went.
+#[test]
+fn the_topology_of_the_kernels_selftest() {
+    for (method, flag) in [("dr", "-g"), ("nat", "-m"), ("tun", "-i")] {
+        let name = format!("kernel-selftest-{method}");
+        let lab = format!("selftest-{method}");
+        let bench = up(&name);
+        assert_eq!(
+            saved(&bench, &lab, "director"),
+            [
+                "-A -t 207.175.44.110:8080 -s rr".to_owned(),
+                format!("-a -t 207.175.44.110:8080 -r 172.16.0.2:8080 {flag} -w 1"),
+            ]
+        );
+        let sent: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37) ^ 0xa5);
+        let mut client = bench
+            .nslab()
+            .args([
+                "exec",
+                "client",
+                "timeout",
+                "60",
+                "busybox",
+                "nc",
+                "207.175.44.110",
+                "8080",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        client.stdin.take().unwrap().write_all(&sent).unwrap();
+        let output = client.wait_with_output().unwrap();
+        assert_eq!(output.stdout, sent, "{method}");
+        bench.ok("down");
+        let file = |interface| bench.capture_file(&lab, interface);
+        let (to, from) = (
+            "ip.dst==207.175.44.110 && tcp",
+            "ip.src==207.175.44.110 && tcp",
+        );
+        let asked = count(&file("client:eth0"), to);
+        let answered = count(&file("client:eth0"), from);
+        assert!(asked >= 4 && answered >= 3, "{method}: {asked} {answered}");
+        assert_eq!(count(&file("director:eth0"), to), asked, "{method}");
+        let back = |filter| count(&file("director:eth1"), filter);
+        if method == "nat" {
+            assert_eq!(count(&file("director:eth0"), from), answered);
+            assert_eq!(back("ip.dst==172.16.0.2 && tcp"), asked);
+            assert_eq!(back("ip.src==172.16.0.2 && tcp"), answered);
+        } else {
+            assert_eq!(count(&file("director:eth0"), from), 0, "{method}");
+            assert_eq!(count(&file("server:eth1"), from), answered, "{method}");
+            let wrapped = back("ip.proto==4 && ip.dst==172.16.0.2");
+            assert_eq!(wrapped, if method == "tun" { asked } else { 0 });
+            assert_eq!(back(to), asked, "{method}");
+        }
+    }
+}
