@@ -1,6 +1,6 @@
 //! The labs of `labs/` for each of IPVS's methods, for UDP and IPv6, and the topology of the
-//! kernel's own selftest, under a kernel that has IPVS (`scripts/with-ipvs`), judged by tshark,
-//! ipvsadm and ip.
+//! kernel's own selftest, under a kernel that has IPVS (`scripts/with-ipvs`), judged by tcpdump
+//! and ipvsadm.
 
 mod common;
 
@@ -8,21 +8,20 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use common::{Bench, count, frames, needs_ipvs, text};
+use common::tape::{SYN, bytes, packets};
+use common::{Bench, needs_ipvs, text};
 
 /// The shipped lab of this name, with kernel IPVS or not at all.
 fn shipped(bench: &Bench, name: &str) -> PathBuf {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("labs/{name}.toml"));
     let lab = std::fs::read_to_string(file).unwrap();
-    let lab = if lab.contains("engine = \"ipvs\"") {
-        lab
-    } else {
+    let keys: Vec<_> = lab.lines().filter(|l| !l.starts_with('#')).collect();
+    let mut lab = keys.join("\n");
+    if !lab.contains("engine = \"ipvs\"") {
         assert!(!lab.contains("engine ="));
-        lab.replace(
-            "director = \"lb\"\n",
-            "director = \"lb\"\nengine = \"ipvs\"\n",
-        )
-    };
+        let director = "director = \"lb\"\n";
+        lab = lab.replace(director, &format!("{director}engine = \"ipvs\"\n"));
+    }
     bench.lab(&lab)
 }
 
@@ -52,12 +51,6 @@ fn get(bench: &Bench, times: usize, url: &str) {
     assert_eq!(codes, "200/1\n".repeat(times));
 }
 
-/// How many connections a server was sent: SYNs on its interface, in any wrapping.
-fn connections(bench: &Bench, lab: &str, interface: &str) -> usize {
-    let syns = "tcp.flags.syn==1 && tcp.flags.ack==0";
-    count(&bench.capture_file(lab, interface), syns)
-}
-
 #[test]
 fn nat_passes_both_ways_through_the_director_and_maps_ports() {
     let bench = up("nat");
@@ -72,25 +65,25 @@ fn nat_passes_both_ways_through_the_director_and_maps_ports() {
     get(&bench, 6, "http://192.168.30.3/");
     bench.ok("down");
     let file = |interface| bench.capture_file("nat", interface);
-    let asked = count(
+    let asked = packets(
         &file("client:eth1"),
-        "ip.dst==192.168.30.3 && tcp.dstport==80",
+        "dst host 192.168.30.3 and tcp dst port 80",
     );
-    let answered = count(
+    let answered = packets(
         &file("client:eth1"),
-        "ip.src==192.168.30.3 && tcp.srcport==80",
+        "src host 192.168.30.3 and tcp src port 80",
     );
     assert!(asked >= 6 * 5 && answered >= 6 * 4, "{asked} {answered}");
     // The VIP is known on the client's side only, the servers' addresses on the other only.
-    let on_lb = |interface, filter: &str| count(&file(interface), filter);
-    assert_eq!(on_lb("lb:eth1", "ip.dst==192.168.30.3"), asked);
-    assert_eq!(on_lb("lb:eth1", "ip.src==192.168.30.3"), answered);
-    assert_eq!(on_lb("lb:eth1", "ip.addr==172.28.130.0/24"), 0);
-    let inside = "ip.addr==192.168.30.10 && ip.addr==172.28.130.0/24 && tcp.port in {8081, 8082}";
+    let on_lb = |interface, filter: &str| packets(&file(interface), filter);
+    assert_eq!(on_lb("lb:eth1", "tcp and dst host 192.168.30.3"), asked);
+    assert_eq!(on_lb("lb:eth1", "tcp and src host 192.168.30.3"), answered);
+    assert_eq!(on_lb("lb:eth1", "net 172.28.130.0/24"), 0);
+    let inside = "tcp and host 192.168.30.10 and net 172.28.130.0/24 and (port 8081 or port 8082)";
     assert_eq!(on_lb("lb:eth2", inside), asked + answered);
-    assert_eq!(on_lb("lb:eth2", "ip.addr==192.168.30.3"), 0);
+    assert_eq!(on_lb("lb:eth2", "host 192.168.30.3"), 0);
     for server in ["server1:eth1", "server2:eth1"] {
-        assert_eq!(connections(&bench, "nat", server), 3, "{server}");
+        assert_eq!(packets(&file(server), SYN), 3, "{server}");
     }
 }
 
@@ -101,49 +94,38 @@ fn a_tunnel_reaches_a_server_behind_a_router_which_answers_itself() {
         saved(&bench, "tun", "lb"),
         [
             "-A -t 172.28.140.100:8080 -s rr",
-            "-a -t 172.28.140.100:8080 -r 172.28.140.4:8080 -i -w 1",
-            "-a -t 172.28.140.100:8080 -r 172.28.141.5:8080 -i -w 1",
+            "-a -t 172.28.140.100:8080 -r 172.28.140.4:8080 -i -w 1 --tun-type ipip",
+            "-a -t 172.28.140.100:8080 -r 172.28.141.5:8080 -i -w 1 --tun-type ipip",
         ]
     );
     get(&bench, 6, "http://172.28.140.100:8080/");
     bench.ok("down");
     let file = |interface| bench.capture_file("tun", interface);
-    // Of two IP headers tshark's fields hold both; the outer one is the first.
-    let asked = count(&file("client:eth1"), "ip.dst==172.28.140.100 && tcp");
-    let wrapped = frames(
-        &file("lb:eth1"),
-        "ip.proto==4 && tcp",
-        &["ip.src", "ip.dst", "ip.ttl"],
-    );
-    assert!(asked >= 6 * 5);
-    assert_eq!(
-        wrapped.len(),
-        asked,
-        "one wrapped frame for each of the client's"
-    );
-    for line in &wrapped {
-        let fields: Vec<_> = line.split('\t').collect();
-        assert!(fields[0] == "172.28.140.3,192.168.40.10", "{line}");
-        assert!(
-            fields[1] == "172.28.140.4,172.28.140.100"
-                || fields[1] == "172.28.141.5,172.28.140.100",
-            "{line}"
-        );
-        // 64, less the router and the director.
-        assert!(fields[2].ends_with(",62"), "{line}");
+    let asked = packets(&file("client:eth1"), "dst host 172.28.140.100 and tcp");
+    assert!(asked >= 6 * 5, "{asked}");
+    let wrapped = bytes(&file("lb:eth1"), "ip proto 4");
+    assert_eq!(wrapped.len(), asked, "one wrapped frame for each");
+    for frame in &wrapped {
+        let (outer, inner) = (&frame[14..34], &frame[34..54]);
+        assert_eq!(outer[12..16], [172, 28, 140, 3], "from the director");
+        let to = &outer[16..20];
+        assert!(to == [172, 28, 140, 4] || to == [172, 28, 141, 5], "{to:?}");
+        assert_eq!(inner[12..], [192, 168, 40, 10, 172, 28, 140, 100]);
+        assert_eq!(inner[8], 62, "TTL 64, less the router and the director");
     }
-    assert_eq!(count(&file("lb:eth1"), "ip.src==172.28.140.100 && tcp"), 0);
-    for (server, mac) in [("server1", "router:eth2"), ("server2", "router:eth3")] {
-        assert_eq!(
-            connections(&bench, "tun", &format!("{server}:eth1")),
-            3,
-            "{server}"
-        );
-        // Answers come unwrapped.
-        let answers = "ip.src==172.28.140.100 && tcp && !(ip.proto==4)";
-        let from = count(&file(&format!("{server}:eth1")), answers);
+    let answers = "tcp and src host 172.28.140.100";
+    assert_eq!(packets(&file("lb:eth1"), answers), 0);
+    for (server, router) in [
+        ("server1:eth1", "router:eth2"),
+        ("server2:eth1", "router:eth3"),
+    ] {
+        let frames = bytes(&file(server), "ip proto 4");
+        let syns = frames.iter().filter(|f| f[14 + 20 + 20 + 13] & 0x12 == 2);
+        assert_eq!(syns.count(), 3, "{server}");
+        // Answers come unwrapped, and go their own way.
+        let from = packets(&file(server), answers);
         assert!(from >= 3 * 4, "{server}: {from}");
-        assert_eq!(count(&file(mac), answers), from, "{server}");
+        assert_eq!(packets(&file(router), answers), from, "{server}");
     }
 }
 
@@ -167,20 +149,20 @@ fn direct_routing_over_ipv6_in_both_styles() {
     bench.ok("down");
     for vip in ["fd00:51::3", "fd00:51::100"] {
         let file = |interface| bench.capture_file("ipv6", interface);
-        let to = format!("ipv6.dst=={vip} && tcp");
-        let from = format!("ipv6.src=={vip} && tcp");
-        let asked = count(&file("client:eth1"), &to);
+        let to = format!("ip6 dst host {vip} and tcp");
+        let from = format!("ip6 src host {vip} and tcp");
+        let asked = packets(&file("client:eth1"), &to);
         assert!(asked >= 4 * 5, "{vip}: {asked}");
-        assert_eq!(count(&file("lb:eth1"), &to), 2 * asked, "{vip}");
-        assert_eq!(count(&file("lb:eth1"), &from), 0, "{vip}");
+        assert_eq!(packets(&file("lb:eth1"), &to), 2 * asked, "{vip}");
+        assert_eq!(packets(&file("lb:eth1"), &from), 0, "{vip}");
         assert_eq!(
-            count(&file("client:eth1"), &from),
-            count(&file("router:eth2"), &from),
+            packets(&file("client:eth1"), &from),
+            packets(&file("router:eth2"), &from),
             "{vip}"
         );
         for server in ["server1:eth1", "server2:eth1"] {
-            let syns = format!("{to} && tcp.flags.syn==1 && tcp.flags.ack==0");
-            assert_eq!(count(&file(server), &syns), 2, "{vip} at {server}");
+            let syns = format!("{to} and ip6[40 + 13] & 0x12 == 2");
+            assert_eq!(packets(&file(server), &syns), 2, "{vip} at {server}");
         }
     }
 }
@@ -211,12 +193,12 @@ fn each_datagram_of_one_port_goes_to_another_server() {
     assert_eq!(table.lines().count(), 2, "{table}");
     bench.ok("down");
     let file = |interface| bench.capture_file("udp", interface);
-    assert_eq!(count(&file("lb:eth1"), "udp.dstport==5300"), 40);
-    assert_eq!(count(&file("lb:eth1"), "udp.srcport==5300"), 0);
+    assert_eq!(packets(&file("lb:eth1"), "udp dst port 5300"), 40);
+    assert_eq!(packets(&file("lb:eth1"), "udp src port 5300"), 0);
     assert_eq!(
-        count(
+        packets(
             &file("client:eth1"),
-            "ip.src==172.28.132.3 && udp.srcport==5300"
+            "src host 172.28.132.3 and udp src port 5300"
         ),
         20
     );
@@ -226,7 +208,11 @@ fn each_datagram_of_one_port_goes_to_another_server() {
 /// is on no network, by each method; and how they went.
 #[test]
 fn the_topology_of_the_kernels_selftest() {
-    for (method, flag) in [("dr", "-g"), ("nat", "-m"), ("tun", "-i")] {
+    for (method, flags) in [
+        ("dr", "-g -w 1"),
+        ("nat", "-m -w 1"),
+        ("tun", "-i -w 1 --tun-type ipip"),
+    ] {
         let name = format!("kernel-selftest-{method}");
         let lab = format!("selftest-{method}");
         let bench = up(&name);
@@ -234,7 +220,7 @@ fn the_topology_of_the_kernels_selftest() {
             saved(&bench, &lab, "director"),
             [
                 "-A -t 207.175.44.110:8080 -s rr".to_owned(),
-                format!("-a -t 207.175.44.110:8080 -r 172.16.0.2:8080 {flag} -w 1"),
+                format!("-a -t 207.175.44.110:8080 -r 172.16.0.2:8080 {flags}"),
             ]
         );
         let sent: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37) ^ 0xa5);
@@ -260,24 +246,24 @@ fn the_topology_of_the_kernels_selftest() {
         bench.ok("down");
         let file = |interface| bench.capture_file(&lab, interface);
         let (to, from) = (
-            "ip.dst==207.175.44.110 && tcp",
-            "ip.src==207.175.44.110 && tcp",
+            "dst host 207.175.44.110 and tcp",
+            "src host 207.175.44.110 and tcp",
         );
-        let asked = count(&file("client:eth0"), to);
-        let answered = count(&file("client:eth0"), from);
+        let asked = packets(&file("client:eth0"), to);
+        let answered = packets(&file("client:eth0"), from);
         assert!(asked >= 4 && answered >= 3, "{method}: {asked} {answered}");
-        assert_eq!(count(&file("director:eth0"), to), asked, "{method}");
-        let back = |filter| count(&file("director:eth1"), filter);
+        assert_eq!(packets(&file("director:eth0"), to), asked, "{method}");
+        let back = |filter| packets(&file("director:eth1"), filter);
         if method == "nat" {
-            assert_eq!(count(&file("director:eth0"), from), answered);
-            assert_eq!(back("ip.dst==172.16.0.2 && tcp"), asked);
-            assert_eq!(back("ip.src==172.16.0.2 && tcp"), answered);
+            assert_eq!(packets(&file("director:eth0"), from), answered);
+            assert_eq!(back("dst host 172.16.0.2 and tcp"), asked);
+            assert_eq!(back("src host 172.16.0.2 and tcp"), answered);
         } else {
-            assert_eq!(count(&file("director:eth0"), from), 0, "{method}");
-            assert_eq!(count(&file("server:eth1"), from), answered, "{method}");
-            let wrapped = back("ip.proto==4 && ip.dst==172.16.0.2");
+            assert_eq!(packets(&file("director:eth0"), from), 0, "{method}");
+            assert_eq!(packets(&file("server:eth1"), from), answered, "{method}");
+            let wrapped = back("ip proto 4 and dst host 172.16.0.2");
             assert_eq!(wrapped, if method == "tun" { asked } else { 0 });
-            assert_eq!(back(to), asked, "{method}");
+            assert_eq!(back(to), if method == "tun" { 0 } else { asked });
         }
     }
 }

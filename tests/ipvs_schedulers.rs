@@ -12,7 +12,7 @@ use common::{Bench, needs_ipvs};
 
 const VIP: &str = "10.9.0.100";
 /// (port, further keys of the service, weights of servers a, b and c).
-const SERVICES: [(u16, &str, [u32; 3]); 19] = [
+const SERVICES: [(u16, &str, [u32; 3]); 20] = [
     (8001, "scheduler = 'rr'", [1, 1, 1]),
     (8002, "scheduler = 'wrr'", [5, 3, 2]),
     (8003, "scheduler = 'lc'", [1, 1, 1]),
@@ -40,6 +40,12 @@ const SERVICES: [(u16, &str, [u32; 3]); 19] = [
     (8017, "scheduler = 'rr'\npersistent = '300s'", [1, 1, 1]),
     (8018, "scheduler = 'rr'\nprotocol = 'udp'", [1, 1, 1]),
     (8019, "scheduler = 'rr'", [1, 1, 1]),
+    (
+        8020,
+        "scheduler = 'mh'\nscheduler_flags = ['mh-port', 'mh-fallback']\nprotocol = 'udp'\n\
+         one_packet = true",
+        [1, 1, 1],
+    ),
 ];
 /// On this one server a takes no more than so many connections.
 const BOUNDED: (u16, u32) = (8019, 4);
@@ -266,37 +272,45 @@ fn by_hash(lab: &mut Schedulers) {
     );
 }
 
-/// mh: when one leaves, hardly any client of the others moves; when it is back, all is as before.
+/// mh: when a server leaves, hardly any client of the others moves. When it is drained and there is
+/// mh-fallback, none of them moves at all, and when it is back all is as before.
 fn a_server_leaves_the_maglev_table(lab: &mut Schedulers) {
-    let ask = |lab: &mut Schedulers| {
+    let ask = |lab: &mut Schedulers, port| {
         let call = |source_port| Call {
             source_port,
-            ..Call::to(VIP, 8013)
+            ..Call::to(VIP, port)
         };
         (20_000..20_100)
             .map(|port| lab.caller.udp(call(port)).unwrap())
             .collect::<Vec<_>>()
     };
-    let before = ask(lab);
+    let of_others = |before: &[String]| before.iter().filter(|n| *n != "b").count();
+    let moved = |before: &[String], after: &[String]| {
+        assert!(!after.contains(&"b".to_owned()), "{after:?}");
+        let pairs = before.iter().zip(after);
+        pairs.filter(|(n, m)| *n != "b" && n != m).count()
+    };
+
+    let before = ask(lab, 8013);
     let shares = shares(&before);
     assert!(
         shares.len() == 3 && shares.values().all(|n| *n >= 10),
         "mh-port: {shares:?}"
     );
-    assert_eq!(ask(lab), before, "each port has its server");
-    lab.weigh('u', 8013, "b", 0);
-    let without = ask(lab);
-    assert!(!without.contains(&"b".to_owned()), "{without:?}");
-    let others = before.iter().filter(|n| *n != "b").count();
-    let moved = before
-        .iter()
-        .zip(&without)
-        .filter(|(n, m)| *n != "b" && n != m)
-        .count();
-    println!("mh: b left; of {others} clients of the others {moved} moved");
-    assert!(moved * 10 <= others, "{moved} of {others} moved");
-    lab.weigh('u', 8013, "b", 1);
-    assert_eq!(ask(lab), before, "b is back");
+    assert_eq!(ask(lab, 8013), before, "each port has its server");
+    let leave = format!("ipvsadm -d -u {VIP}:8013 -r 10.9.0.21:8013");
+    lab.bench.outside("schedulers", "lb", &leave);
+    let without = ask(lab, 8013);
+    let (moved_on, others) = (moved(&before, &without), of_others(&before));
+    println!("mh: b left; of the {others} clients of the others {moved_on} moved");
+    assert!(moved_on * 10 <= others, "{moved_on} of {others} moved");
+
+    let before = ask(lab, 8020);
+    lab.weigh('u', 8020, "b", 0);
+    let without = ask(lab, 8020);
+    assert_eq!(moved(&before, &without), 0, "{before:?}\n{without:?}");
+    lab.weigh('u', 8020, "b", 1);
+    assert_eq!(ask(lab, 8020), before, "b is back");
 }
 
 /// lblc, lblcr: all for one address go to one server, until it has more connections than its
@@ -310,9 +324,24 @@ fn by_locality(lab: &mut Schedulers) {
         lab.weigh('t', port, &alone, 10);
         let names = lab.caller.hold(33, Call::to(VIP, port));
         lab.caller.reset();
-        assert_eq!(only(&names[..11]), next, "{what}: {names:?}");
-        assert_ne!(names[11], next, "{what}: {names:?}");
-        // lblc moves the address, to each server once; lblcr spreads it over a set of servers.
+        let third = ["a", "b", "c"]
+            .into_iter()
+            .find(|n| *n != alone && *n != next);
+        // lblc moves the address from server to server. lblcr adds servers to the address's own: the
+        // first two are its by now, the third joins them.
+        let (one, two) = (alone.as_str(), next.as_str());
+        let steps = match what {
+            "lblc" => vec![shares(&names[..11])],
+            _ => vec![shares(&names[..22]), shares(&names[22..])],
+        };
+        let expected = match what {
+            "lblc" => vec![BTreeMap::from([(two, 11)])],
+            _ => vec![
+                BTreeMap::from([(one, 11), (two, 11)]),
+                BTreeMap::from([(third.unwrap(), 11)]),
+            ],
+        };
+        assert_eq!(steps, expected, "{what}: {names:?}");
         assert!(
             shares(&names).values().all(|n| *n == 11),
             "{what}: {names:?}"

@@ -4,6 +4,7 @@
 
 pub mod browser;
 pub mod caller;
+pub mod tape;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
