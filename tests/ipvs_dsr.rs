@@ -23,7 +23,7 @@ const SYSCTLS: &str = "^net\\.ipv4\\.(ip_forward|vs\\..*|conf\\.(all|default|eth
                        accept_source_route|proxy_arp|src_valid_mark))$";
 
 /// The same lab, made by hand, as one reads it in FAQs: without images, for nobody is served.
-const BY_HAND: &str = r#"
+const BY_HAND: &str = r"
 set -e
 make() { ip netns add hand-$1; sysctls $1 all; sysctls $1 default; ip -n hand-$1 link set lo up; }
 sysctls() {
@@ -56,7 +56,7 @@ done
 ip netns exec hand-lb ipvsadm -A -t 172.28.128.3:8080 -s rr
 ip netns exec hand-lb ipvsadm -a -t 172.28.128.3:8080 -r 172.28.128.4:8080 -g
 ip netns exec hand-lb ipvsadm -a -t 172.28.128.3:8080 -r 172.28.128.5:8080 -g
-"#;
+";
 
 /// Sysctls of the caller's namespace, as they were, when it is dropped.
 struct Inherited(Vec<(String, String)>);

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::fmt::Write;
 use std::path::Path;
 
 use common::caller::{Call, Caller, server, shares};
@@ -35,7 +36,10 @@ fn router_believes(bench: &Bench, director: bool) -> String {
         curl(bench);
         let known = bench.outside("broken-arp", "router", "ip -j neigh show 172.28.131.100");
         let known: serde_json::Value = serde_json::from_str(&known).unwrap();
-        believed = known[0]["lladdr"].as_str().unwrap_or_default().to_owned();
+        known[0]["lladdr"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut believed);
         !believed.is_empty() && (believed == lb) == director
     });
     ["lb", "server1", "server2"]
@@ -111,12 +115,14 @@ fn draining() -> String {
          interfaces.eth1 = { network = \"lan\", address = \"10.9.1.10\" }\n",
     );
     for (name, address) in [("a", 4), ("b", 5)] {
-        lab.push_str(&format!(
+        writeln!(
+            lab,
             "[nodes.{name}]\n\
              interfaces.eth1 = {{ network = \"lan\", address = \"10.9.1.{address}\" }}\n\
              {}",
             server(&[8080])
-        ));
+        )
+        .unwrap();
     }
     lab + "[services.who]\nvip = \"10.9.1.3\"\nport = 8080\ndirector = \"lb\"\nengine = \"ipvs\"\n\
            servers = [\"a\", \"b\"]\n"
@@ -131,8 +137,7 @@ fn weight_0_keeps_what_is_open_and_sends_what_is_new_elsewhere() {
     let call = Call::to("10.9.1.3", 8080);
     let open: Vec<_> = (0..10).map(|_| caller.tcp(call).unwrap()).collect();
     let weigh = |weight: u32| {
-        let edit = format!("ipvsadm -e -t 10.9.1.3:8080 -r 10.9.1.4:8080 -g -w {weight}");
-        bench.outside("drain", "lb", &edit);
+        bench.ok(&format!("service weight a {weight}"));
         let table = bench.outside("drain", "lb", "ipvsadm --save -n");
         assert!(
             table.contains(&format!("-r 10.9.1.4:8080 -g -w {weight}\n")),
