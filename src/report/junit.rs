@@ -57,7 +57,8 @@ fn suite(text: &mut String, proof: &Proof, service: &ServiceProof) {
         );
         let shown: Vec<_> = verdict.evidence.iter().map(frame).collect();
         let answer = escape(&verdict.answer);
-        let details = escape(&format!("{}\n{}", verdict.question, shown.join("\n")));
+        let lines = [&[verdict.question.clone()][..], &shown].concat();
+        let details = escape(&lines.join("\n"));
         let _ = match verdict.outcome {
             Outcome::Pass => write!(text, "<system-out>{answer}\n{details}</system-out>"),
             Outcome::Fail => write!(text, "<failure message=\"{answer}\">{details}</failure>"),

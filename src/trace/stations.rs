@@ -15,6 +15,8 @@ pub(crate) struct Station {
     pub name: String,
     pub macs: BTreeSet<Mac>,
     pub addresses: BTreeSet<IpAddr>,
+    /// Whether the lab says that it forwards.
+    pub forwards: bool,
     /// Its captured interfaces.
     pub points: Vec<usize>,
 }
@@ -45,6 +47,7 @@ impl Stations {
         };
         for node in &topology.nodes {
             let n = stations.add(&node.name);
+            stations.list[n].forwards = node.forward;
             for interface in &node.interfaces {
                 stations.owns(n, interface.mac);
                 stations.list[n].addresses.extend(&interface.addresses);

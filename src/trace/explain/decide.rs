@@ -77,7 +77,11 @@ impl Decider<'_> {
         let Some(node) = self.node(&hop.node) else {
             return format!("{what}: the frame goes to {next}");
         };
-        let how = match (self.network_of(node, destination), node.gateway) {
+        let gateway = node.gateway.filter(|gateway| {
+            let holder = self.topology.and_then(|t| t.holder(*gateway));
+            holder == Some(next)
+        });
+        let how = match (self.network_of(node, destination), gateway) {
             (Some(network), _) => format!(
                 "{destination} is on its own network, {network}, so the frame goes straight to {next}"
             ),

@@ -88,12 +88,16 @@ pub(super) fn changed(view: &View<'_>, expected: &str) -> Verdict {
             count(c.same, "frame")
         ),
     };
-    let ttl = c.ttl();
     let answer = if wrapped {
         let forms = list(&c.forms.iter().collect::<Vec<_>>());
-        format!("Yes: it {forms}; the packet inside is the same{ttl}, {compared}.")
+        let but = c
+            .ttl()
+            .map_or_else(String::new, |ttl| format!(" but for {ttl}"));
+        format!("Yes: it {forms}; the packet inside is the same{but}, {compared}.")
     } else {
-        format!("Yes: only MAC addresses{ttl}, {compared}.")
+        let and = c.ttl().map(|ttl| format!(" and {ttl}"));
+        let and = and.unwrap_or_else(|| c.kept());
+        format!("Yes: only MAC addresses{and}, {compared}.")
     };
     let outcome = if c.same == 0 {
         Outcome::Inconclusive
@@ -163,15 +167,20 @@ impl Compared {
         }
     }
 
-    fn ttl(&self) -> String {
+    /// What became of the TTL, if it changed.
+    fn ttl(&self) -> Option<String> {
         let changes: Vec<_> = self.ttls.iter().filter(|(b, a)| b != a).collect();
         match changes[..] {
-            [] => match self.ttls.iter().next() {
-                Some((ttl, _)) if self.ttls.len() == 1 => format!(" (the TTL stayed at {ttl})"),
-                _ => " (the TTL stayed)".to_owned(),
-            },
-            [(before, after)] => format!(" and the TTL ({before} to {after})"),
-            _ => " and the TTL".to_owned(),
+            [] => None,
+            [(before, after)] => Some(format!("the TTL ({before} to {after})")),
+            _ => Some("the TTL".to_owned()),
+        }
+    }
+
+    fn kept(&self) -> String {
+        match self.ttls.iter().next() {
+            Some((ttl, _)) if self.ttls.len() == 1 => format!(" (the TTL stayed at {ttl})"),
+            _ => " (the TTL stayed)".to_owned(),
         }
     }
 
@@ -183,9 +192,10 @@ impl Compared {
         }
         let forms = list(&self.forms.iter().collect::<Vec<_>>());
         let answer = format!(
-            "Yes: it {forms}; identification, sequence numbers, flags and lengths are the same{}, \
+            "Yes: it {forms}{}; identification, sequence numbers, flags and lengths are the same, \
              in all {}.",
-            self.ttl(),
+            self.ttl()
+                .map_or_else(String::new, |ttl| format!(", and changed {ttl}")),
             count(pairs, "frame")
         );
         // Bytes differ by nature where addresses do.

@@ -107,6 +107,10 @@ pub(super) fn distribution(view: &View<'_>, changed: Option<&str>) -> Option<Ver
             Vec::new(),
         )
     };
+    if view.director.is_some() && view.clients().all(|(_, c)| c.passed == 0) {
+        let why = format!("{shown}, but no connection was seen passing the director.");
+        return Some(inconclusive(why));
+    }
     if choices.is_empty() {
         let why = "No connection's opening and realserver were captured.".to_owned();
         return Some(inconclusive(why));

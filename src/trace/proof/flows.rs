@@ -66,7 +66,7 @@ fn role(view: &View<'_>, point: usize) -> Option<Role> {
     {
         return Some(Role::Client);
     }
-    view.stations.of_lab.then_some(Role::Router)
+    station.forwards.then_some(Role::Router)
 }
 
 /// Every client's connection with its number among the trace's, in the order of time. `expected` is the method that each should have.

@@ -131,9 +131,19 @@ fn sum(
     lab: Option<String>,
     services: Vec<ServiceProof>,
     files: Vec<FileRead>,
-    notes: Vec<String>,
+    mut notes: Vec<String>,
 ) -> Proof {
-    let outcome = services.iter().map(|s| s.outcome).max();
+    // A service that nobody asked anything of neither proves nor refutes what others show.
+    let (silent, used): (Vec<_>, Vec<_>) =
+        services.iter().partition(|s| s.method == Method::Nothing);
+    let outcome = used.iter().map(|s| s.outcome).max();
+    if !used.is_empty() {
+        notes.extend(
+            silent.iter().filter_map(|s| s.name.as_ref()).map(|name| {
+                format!("service {name} had no traffic, so nothing is concluded of it")
+            }),
+        );
+    }
     Proof {
         lab,
         outcome: outcome.unwrap_or(Outcome::Inconclusive),
