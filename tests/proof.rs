@@ -334,6 +334,27 @@ fn captures_of_any_origin_need_only_the_vip() {
         "{cut}"
     );
 
+    merged_and_missing(&bench, rows[0].1);
+    without_knowing(&bench, files);
+}
+
+/// The same files as one, and without the director's.
+fn merged_and_missing(bench: &Bench, asked: u64) {
+    let path = |name: &str| {
+        bench
+            .path("foreign")
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    let of = |point: &str| {
+        bench
+            .capture_file("dsr", point)
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
     // One file of many interfaces, as mergecap makes it, is as good.
     let merged = path("merged.pcapng");
     let inputs = [
@@ -347,23 +368,22 @@ fn captures_of_any_origin_need_only_the_vip() {
     let mut args = vec!["-I", "none", "-w", &merged];
     args.extend(inputs.iter().map(String::as_str));
     tool("mergecap", &args);
-    let (code, found) = proof(&bench, "--vip 172.28.128.3 foreign/merged.pcapng");
+    let (code, found) = proof(bench, "--vip 172.28.128.3 foreign/merged.pcapng");
     assert_eq!(code, Some(0), "{found:#}");
     assert_eq!(service(&found)["method"]["kind"], "direct");
-    assert_eq!(
-        matrix(&found).iter().map(|r| r.1).max(),
-        Some(2 * rows[0].1)
-    );
+    assert_eq!(matrix(&found).iter().map(|r| r.1).max(), Some(2 * asked));
 
     // Without the director's capture nothing is claimed of it.
     let (code, found) = proof(
-        &bench,
+        bench,
         "--vip 172.28.128.3:8080 foreign/client.cap foreign/router.pcap foreign/one.pcap foreign/two.pcap",
     );
     assert_eq!(code, Some(1));
     assert_eq!(service(&found)["outcome"], "inconclusive");
     assert_eq!(verdict(&found, "both-directions").0, "inconclusive");
+}
 
+fn without_knowing(bench: &Bench, files: &str) {
     // Who does not know the VIP is told.
     let said = bench.fails("proof foreign/client.cap foreign/balancer.pcapng", 2);
     assert_eq!(
