@@ -139,7 +139,7 @@ fn nat_rewrites_both_ways() {
 
     // The same files without the lab: sequence numbers tell what belongs together.
     std::fs::create_dir(bench.path("foreign")).unwrap();
-    let mut files = String::new();
+    let mut files = Vec::new();
     for point in [
         "client:eth1",
         "lb:eth1",
@@ -149,9 +149,12 @@ fn nat_rewrites_both_ways() {
     ] {
         let name = format!("foreign/{}.cap", point.replace(':', "_"));
         std::fs::copy(bench.capture_file("nat", point), bench.path(&name)).unwrap();
-        files += &format!(" {name}");
+        files.push(name);
     }
-    let found = bench.json(&format!("proof --json --vip 192.168.30.3:80 {files}"));
+    let found = bench.json(&format!(
+        "proof --json --vip 192.168.30.3:80 {}",
+        files.join(" ")
+    ));
     assert_eq!(found["services"][0]["method"]["kind"], "nat");
 }
 

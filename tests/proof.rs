@@ -465,3 +465,24 @@ fn an_arp_leak_is_found_although_http_says_200() {
     let said = bench.run("proof leak");
     assert!(common::text(&said.stdout).ends_with("REFUTED (declared: method dr)\n"));
 }
+
+#[test]
+fn weights_that_change_at_run_time_are_known_afterwards() {
+    let bench = Bench::new();
+    bench.up(&lab_file("dsr-loopback.toml"));
+    let page = "exec client curl -sS --max-time 20 -o /dev/null VIP:8080/";
+    bench.ok(page);
+    bench.ok("service weight server1 0");
+    for _ in 0..3 {
+        bench.ok(page);
+    }
+    bench.ok("down");
+    let (code, proof) = proof(&bench, "dsr-loopback");
+    assert_eq!(code, Some(0), "{proof:#}");
+    let (outcome, answer) = verdict(&proof, "distribution");
+    assert_eq!(outcome, "inconclusive");
+    assert!(
+        answer.ends_with(", but the weight of server1 was changed from 3 to 0."),
+        "{answer}"
+    );
+}

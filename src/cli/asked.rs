@@ -81,7 +81,6 @@ impl Asked {
             expect: self.expect.clone(),
             director: self.director.clone(),
             draw,
-            changed: Vec::new(),
         };
         let mut proof = match traced {
             Traced::Lab { folder, up } => {

@@ -287,6 +287,7 @@ impl Supervisor {
         if !matches!(event, Event::Step { .. }) {
             self.bus.publish(event);
         }
+        self.reshape(event);
     }
 
     /// Answers until somebody asks for the end.

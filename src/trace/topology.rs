@@ -106,6 +106,9 @@ pub struct TopoService {
     pub persistent: Option<u8>,
     /// Whether health checks may change the servers' weights.
     pub checked: bool,
+    /// What was changed while the lab was up, the last change only: connections are not
+    /// distributed by the weights below alone then.
+    pub changed: Option<String>,
     /// The engine that runs it, `ipvs` or `nft`; nothing before `up` has chosen.
     pub engine: Option<String>,
     /// The node that balances.
@@ -304,6 +307,7 @@ fn service(service: &crate::lab::Service, engine: Option<String>) -> TopoService
         scheduler_flags: service.scheduler_flags().iter().filter_map(word).collect(),
         persistent: service.persistent().map(|p| p.prefix()),
         checked: service.check().is_some(),
+        changed: None,
         engine,
         director: service.director().to_string(),
         servers: service

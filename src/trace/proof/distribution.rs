@@ -85,9 +85,8 @@ pub(super) fn shares(view: &View<'_>) -> Vec<Share> {
     shares
 }
 
-/// Are connections distributed as the scheduler does it? `changed` says why they need not be: the
-/// weights were changed while the lab ran.
-pub(super) fn distribution(view: &View<'_>, changed: Option<&str>) -> Option<Verdict> {
+/// Are connections distributed as the scheduler does it?
+pub(super) fn distribution(view: &View<'_>) -> Option<Verdict> {
     let service = view.service?;
     let (choices, at_director, others) = choices(view);
     let scheduler = service.scheduler.as_str();
@@ -116,7 +115,7 @@ pub(super) fn distribution(view: &View<'_>, changed: Option<&str>) -> Option<Ver
         return Some(inconclusive(why));
     }
     let judged = judge(service, &choices);
-    let changed = changed.or_else(|| {
+    let changed = service.changed.as_deref().or_else(|| {
         let broken = matches!(judged, Judged::Broken(_));
         (broken && service.checked).then_some("health checks may have changed weights")
     });
@@ -127,10 +126,7 @@ pub(super) fn distribution(view: &View<'_>, changed: Option<&str>) -> Option<Ver
             verdict(id, question, Outcome::Pass, answer, Vec::new())
         }
         (Judged::Broken(how), None) if at_director && others == 0 => {
-            let answer = format!(
-                "No, {total}: {shown}; {how}. (Unless weights or servers were changed while the \
-                 lab ran.)"
-            );
+            let answer = format!("No, {total}: {shown}; {how}.");
             verdict(id, question, Outcome::Fail, answer, Vec::new())
         }
         (Judged::Broken(how), None) => {
@@ -278,6 +274,7 @@ mod tests {
             scheduler_flags: Vec::new(),
             persistent: None,
             checked: false,
+            changed: None,
             engine: None,
             director: "lb".into(),
             servers: servers.collect(),

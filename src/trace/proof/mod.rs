@@ -44,8 +44,6 @@ pub struct Question {
     pub expect: Option<String>,
     /// Names of the director's captures, if there is no lab to tell.
     pub director: Vec<String>,
-    /// Why connections need not be distributed by the lab's weights, by service, if so.
-    pub changed: Vec<(String, String)>,
     /// What is to be drawn, if anything.
     pub draw: Option<Draw>,
 }
@@ -202,10 +200,6 @@ fn one(
         .or_else(|| question.expect.clone());
     let method = conclude::overall(&view);
     let expected = declared.as_deref().or(method.word()).unwrap_or("dr");
-    let changed = service.and_then(|s| {
-        let found = question.changed.iter().find(|(name, _)| *name == s.name);
-        found.map(|(_, why)| why.as_str())
-    });
     let mut verdicts = Vec::new();
     if let Some(declared) = &declared {
         verdicts.push(verdicts::method(&view, declared, method));
@@ -216,7 +210,7 @@ fn one(
         verdicts.push(changed::changed(&view, expected));
         verdicts.push(answers::answers(&view, expected));
         verdicts.push(answers::served(&view));
-        verdicts.extend(distribution::distribution(&view, changed));
+        verdicts.extend(distribution::distribution(&view));
         verdicts.push(answers::arrived(&view));
         verdicts.extend(verdicts::arp(&view));
     }
