@@ -43,47 +43,47 @@ impl Journey {
     }
 }
 
+/// Packets that look the same among which the one of a record is looked for: a sender that repeats
+/// itself without end must not make this quadratic.
+const MOST_ALIKE: usize = 64;
+
 /// Groups records of the same packet and orders their segments. Journeys come in the order of time.
 pub(crate) fn follow(trace: &Trace, stations: &Stations) -> Vec<Journey> {
-    // For each packet those that look the same, in the order of time, and where each was seen.
-    type Place = (u32, Option<Mac>, Option<Mac>, u32);
-    struct Group {
-        sights: Vec<u32>,
-        places: HashSet<Place>,
-    }
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    // For each packet those that look the same, in the order of time.
     let mut open: HashMap<(u32, bool, u64), Vec<usize>> = HashMap::new();
+    let place = |r: &Record| (r.point, r.src, r.dst, r.form);
     for (n, record) in trace.records.iter().enumerate() {
-        let place: Place = (record.point, record.src, record.dst, record.form);
         let same = open
             .entry((record.conn, record.to, record.ident))
             .or_default();
         // The latest that was not seen here yet: a packet that looks the same and was seen here
         // is another one (a repeated SYN-ACK has identification 0 as the first had).
+        let seen_here = |group: &[u32]| {
+            let mut places = group.iter().map(|s| place(&trace.records[*s as usize]));
+            places.any(|p| p == place(record))
+        };
         let found = same
             .iter()
             .rev()
-            .find(|g| !groups[**g].places.contains(&place))
+            .take(MOST_ALIKE)
+            .find(|g| !seen_here(&groups[**g]))
             .copied();
         let group = found.unwrap_or_else(|| {
-            groups.push(Group {
-                sights: Vec::new(),
-                places: HashSet::new(),
-            });
+            groups.push(Vec::new());
             same.push(groups.len() - 1);
             groups.len() - 1
         });
-        groups[group].sights.push(n as u32);
-        groups[group].places.insert(place);
+        groups[group].push(n as u32);
     }
     groups
         .into_iter()
         .map(|group| {
-            let first = &trace.records[group.sights[0] as usize];
+            let first = &trace.records[group[0] as usize];
             Journey {
                 conn: first.conn,
                 to: first.to,
-                legs: legs(trace, stations, &group.sights),
+                legs: legs(trace, stations, &group),
             }
         })
         .collect()
