@@ -400,6 +400,14 @@ fn what_cannot_be_reported_is_said() {
     let bench = Bench::new();
     let said = bench.fails("report", 2);
     assert!(said.contains("no lab is up"), "{said}");
+    // Not all files of a lab's folder are captures, and one is all of them again.
+    let all = ran.dir.path().join("dsr");
+    let names = std::fs::read_dir(&all).unwrap().map(|e| e.unwrap().path());
+    let words: Vec<_> = names.map(|p| p.display().to_string()).collect();
+    for beside in ["lab.json", "report.html", "dsr.pcapng"] {
+        assert!(words.iter().any(|w| w.ends_with(beside)), "{words:?}");
+    }
+    bench.ok(&format!("proof {}", words.join(" ")));
     let lb = ran.dir.path().join("dsr/lb_eth1.pcap");
     std::fs::copy(lb, bench.path("lb.cap")).unwrap();
     let said = bench.fails("report lb.cap", 2);

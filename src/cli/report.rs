@@ -6,6 +6,7 @@ use super::asked::Asked;
 use super::traced::Traced;
 use super::{Failure, Result, output};
 use crate::report::page;
+use crate::trace::LabFolder;
 
 /// Arguments of `nslab report`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +52,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let file = args
         .output
         .clone()
-        .unwrap_or_else(|| folder.join("report.html"));
+        .unwrap_or_else(|| folder.join(LabFolder::REPORT));
     output::write(&file, &html)?;
     super::print(&format!("{}\n", file.display()))
 }

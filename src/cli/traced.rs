@@ -75,7 +75,7 @@ fn files(words: &[String]) -> Result<Traced> {
     }
     let sources: Vec<_> = paths
         .iter()
-        .filter(|p| !trace::is_topology(p))
+        .filter(|p| !trace::is_companion(p))
         .map(|p| Source::new(p))
         .collect();
     if sources.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::graph::{BoxKind, EdgeKind, Graph};
 use super::markup::visible;
 use super::scene::Scene;
 
@@ -19,63 +20,24 @@ pub fn dot(scene: &Scene) -> String {
            node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"sans-serif\", fontsize=11];\n  \
            edge [fontname=\"sans-serif\", fontsize=9];\n",
     );
-    for (n, network) in scene.networks.iter().enumerate() {
-        let label = quoted(&[network.name.clone(), network.subnet.clone()]);
-        let _ = writeln!(
-            out,
-            "  net{n} [label={label}, shape=box, style=filled, width=3, fillcolor=\"#e8eef7\"];"
-        );
-    }
-    for (n, machine) in scene.machines.iter().enumerate() {
-        let lines = [std::slice::from_ref(&machine.name), &scene.roles(n)[..]].concat();
-        let color = match machine {
-            m if m.host => ", fillcolor=\"#f3f0e6\"",
-            m if m.forward => ", fillcolor=\"#eaf5ea\"",
-            _ => "",
+    let graph = Graph::of(scene);
+    for b in &graph.boxes {
+        let style = match b.kind {
+            BoxKind::Network => ", shape=box, style=filled, width=3, fillcolor=\"#e8eef7\"",
+            BoxKind::Host => ", fillcolor=\"#f3f0e6\"",
+            BoxKind::Router => ", fillcolor=\"#eaf5ea\"",
+            BoxKind::Node => "",
         };
-        let _ = writeln!(out, "  node{n} [label={}{color}];", quoted(&lines));
+        let _ = writeln!(out, "  {} [label={}{style}];", b.id, quoted(&b.lines));
     }
-    for (n, machine) in scene.machines.iter().enumerate() {
-        for (p, port) in machine.ports.iter().enumerate() {
-            let lines = [std::slice::from_ref(&port.name), &port.addresses[..]].concat();
-            let label = quoted(&lines);
-            // What stands first in an edge is drawn above.
-            let (node, net) = (format!("node{n}"), format!("net{}", port.network));
-            let (upper, lower) = if scene.is_above(n, p) {
-                (node, net)
-            } else {
-                (net, node)
-            };
-            let _ = writeln!(out, "  {upper} -> {lower} [label={label}, dir=none];");
-        }
-    }
-    for (n, machine) in scene.machines.iter().enumerate() {
-        if let Some(gateway) = &machine.gateway
-            && let Some(to) = gateway.machine
-        {
-            let label = quoted(&[format!("gateway {}", gateway.address)]);
-            let _ = writeln!(
-                out,
-                "  node{n} -> node{to} [label={label}, style=dotted, constraint=false];"
-            );
-        }
-    }
-    for service in &scene.services {
-        for server in &service.servers {
-            let label = quoted(&[
-                service.name.clone(),
-                service.address.clone(),
-                format!(
-                    "{}, {}, weight {}",
-                    service.scheduler, service.method, server.weight
-                ),
-            ]);
-            let _ = writeln!(
-                out,
-                "  node{} -> node{} [label={label}, style=bold, color=\"#6e40c9\", constraint=false];",
-                service.director, server.machine
-            );
-        }
+    for e in &graph.edges {
+        let style = match e.kind {
+            EdgeKind::Link => "dir=none",
+            EdgeKind::Gateway => "style=dotted, constraint=false",
+            EdgeKind::Service => "style=bold, color=\"#6e40c9\", constraint=false",
+        };
+        let label = quoted(&e.lines);
+        let _ = writeln!(out, "  {} -> {} [label={label}, {style}];", e.from, e.to);
     }
     out.push_str("}\n");
     out

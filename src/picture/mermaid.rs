@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use super::graph::{BoxKind, EdgeKind, Graph};
 use super::markup::visible;
 use super::scene::Scene;
 
@@ -11,59 +12,23 @@ pub fn mermaid(scene: &Scene) -> String {
     let mut out = String::from("flowchart TB\n");
     let _ = writeln!(out, "  accTitle: {}", plain(&format!("Lab {}", scene.name)));
     let _ = writeln!(out, "  accDescr: {}", plain(&scene.description()));
-    for (n, network) in scene.networks.iter().enumerate() {
-        let lines = [network.name.clone(), network.subnet.clone()];
-        let _ = writeln!(out, "  net{n}{{{{{}}}}}:::network", quoted(&lines));
-    }
-    for (n, machine) in scene.machines.iter().enumerate() {
-        let lines = [std::slice::from_ref(&machine.name), &scene.roles(n)[..]].concat();
-        let class = match machine {
-            m if m.host => "host",
-            m if m.forward => "router",
-            _ => "node",
+    let graph = Graph::of(scene);
+    for b in &graph.boxes {
+        let label = quoted(&b.lines);
+        let _ = match b.kind {
+            BoxKind::Network => writeln!(out, "  {}{{{{{label}}}}}:::network", b.id),
+            BoxKind::Router => writeln!(out, "  {}[{label}]:::router", b.id),
+            BoxKind::Host => writeln!(out, "  {}[{label}]:::host", b.id),
+            BoxKind::Node => writeln!(out, "  {}[{label}]:::node", b.id),
         };
-        let _ = writeln!(out, "  node{n}[{}]:::{class}", quoted(&lines));
     }
-    for (n, machine) in scene.machines.iter().enumerate() {
-        for (p, port) in machine.ports.iter().enumerate() {
-            let lines = [std::slice::from_ref(&port.name), &port.addresses[..]].concat();
-            let label = quoted(&lines);
-            // What stands first in a link is drawn above.
-            let (node, net) = (format!("node{n}"), format!("net{}", port.network));
-            let (upper, lower) = if scene.is_above(n, p) {
-                (node, net)
-            } else {
-                (net, node)
-            };
-            let _ = writeln!(out, "  {upper} ---|{label}| {lower}");
-        }
-    }
-    for (n, machine) in scene.machines.iter().enumerate() {
-        if let Some(gateway) = &machine.gateway
-            && let Some(to) = gateway.machine
-        {
-            let label = quoted(&[format!("gateway {}", gateway.address)]);
-            let _ = writeln!(out, "  node{n} -.->|{label}| node{to}");
-        }
-    }
-    for service in &scene.services {
-        for server in &service.servers {
-            let lines = [
-                service.name.clone(),
-                service.address.clone(),
-                format!(
-                    "{}, {}, weight {}",
-                    service.scheduler, service.method, server.weight
-                ),
-            ];
-            let _ = writeln!(
-                out,
-                "  node{} ==>|{}| node{}",
-                service.director,
-                quoted(&lines),
-                server.machine
-            );
-        }
+    for e in &graph.edges {
+        let line = match e.kind {
+            EdgeKind::Link => "---",
+            EdgeKind::Gateway => "-.->",
+            EdgeKind::Service => "==>",
+        };
+        let _ = writeln!(out, "  {} {line}|{}| {}", e.from, quoted(&e.lines), e.to);
     }
     out.push_str(
         "  classDef network fill:#e8eef7,stroke:#4a6a8f,color:#12263f\n  \

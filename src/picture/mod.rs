@@ -4,6 +4,7 @@
 //! same picture.
 
 mod dot;
+mod graph;
 mod layout;
 pub mod markup;
 mod mermaid;

@@ -96,6 +96,15 @@ pub struct Realserver {
     pub link: Option<(usize, usize)>,
 }
 
+impl Machine {
+    /// What it is without regard to services.
+    fn kind(&self) -> Vec<String> {
+        let words = [(self.host, "the host itself"), (self.forward, "router")];
+        let those = words.iter().filter(|(is, _)| *is);
+        those.map(|(_, word)| (*word).to_owned()).collect()
+    }
+}
+
 impl Scene {
     /// The picture of a lab file.
     pub fn of(lab: &Lab) -> Self {
@@ -179,13 +188,7 @@ impl Scene {
     /// What a machine does, in words: one line each.
     pub fn roles(&self, machine: usize) -> Vec<String> {
         let m = &self.machines[machine];
-        let mut roles = Vec::new();
-        if m.host {
-            roles.push("the host itself".to_owned());
-        }
-        if m.forward {
-            roles.push("router".to_owned());
-        }
+        let mut roles = m.kind();
         for s in &self.services {
             if s.director == machine {
                 roles.push(format!("director of {}", s.name));
@@ -207,13 +210,7 @@ impl Scene {
     /// be said.
     pub fn short_roles(&self, machine: usize) -> Vec<String> {
         let m = &self.machines[machine];
-        let mut roles = Vec::new();
-        if m.host {
-            roles.push("the host itself".to_owned());
-        }
-        if m.forward {
-            roles.push("router".to_owned());
-        }
+        let mut roles = m.kind();
         for s in &self.services {
             if s.director == machine {
                 roles.push(format!("director of {}", s.name));

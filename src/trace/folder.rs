@@ -14,6 +14,9 @@ pub struct LabFolder {
 }
 
 impl LabFolder {
+    /// The file that `nslab report` makes there.
+    pub const REPORT: &str = "report.html";
+
     /// Reads `lab.json` and finds the captures that belong to it.
     ///
     /// # Errors
@@ -55,8 +58,13 @@ impl LabFolder {
                     .map(|i| (n.name.as_str(), i.name.as_str()))
             })
             .collect();
+        let merged = format!("{}.pcapng", topology.lab);
         let mut sources = Vec::new();
-        for file in files.iter().filter(|f| !is_topology(f)) {
+        for file in files.iter().filter(|f| !is_companion(f)) {
+            // All of them once more, merged.
+            if file.file_name().is_some_and(|n| n == merged.as_str()) {
+                continue;
+            }
             if file.parent() != Some(folder) {
                 return None;
             }
@@ -70,9 +78,11 @@ impl LabFolder {
     }
 }
 
-/// Whether a file is a lab's topology: `exchange/dsr/*` names it as well.
-pub fn is_topology(file: &Path) -> bool {
-    file.file_name().is_some_and(|name| name == Topology::FILE)
+/// Whether a file lies beside a lab's captures without being one, as its topology or its report:
+/// `exchange/dsr/*` names these as well.
+pub fn is_companion(file: &Path) -> bool {
+    let is = |extension| file.extension().is_some_and(|e| e == extension);
+    is("json") || is("html")
 }
 
 fn names(folder: &Path) -> Vec<String> {

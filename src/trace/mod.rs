@@ -26,7 +26,7 @@ pub(crate) mod words;
 
 pub use error::Error;
 pub use explain::{Explanation, Hop, Way, explain};
-pub use folder::{LabFolder, is_topology};
+pub use folder::{LabFolder, is_companion};
 pub use source::{Point, Source};
 pub use target::Target;
 pub use topology::{

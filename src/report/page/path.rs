@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Part, paragraph, scroll};
+use super::{MOST_ROWS, Part, more, paragraph, scroll};
 use crate::lab::Mac;
 use crate::picture::markup::{Element, element};
 use crate::picture::{Hop, Kind, Machine, Port, Scene, Segment, picture};
@@ -33,15 +33,21 @@ pub(super) fn path(part: &Part<'_>) -> Vec<Element> {
         }
         return body;
     }
-    let mut body = vec![legend(), drawing(part, &steps)];
+    let shown = &steps[..steps.len().min(MOST_ROWS)];
+    let mut body = vec![legend(), drawing(part, shown)];
     body.push(paragraph(
         "Step by step, with the frames of all connections:",
     ));
-    body.push(element("ol").class("steps").children(steps.iter().map(|s| {
+    body.push(element("ol").class("steps").children(shown.iter().map(|s| {
         element("li")
             .with("value", s.number)
             .text(sentence(part.scene, s))
     })));
+    body.extend(more(
+        steps.len() - shown.len(),
+        "step",
+        "nslab report with the captures of fewer interfaces shows the others.",
+    ));
     if unplaced > 0 {
         body.push(paragraph(format!(
             "Not drawn: {} whose sender or receiver has no place in the picture.",

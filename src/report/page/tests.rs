@@ -381,3 +381,32 @@ fn a_capture_without_the_service_has_a_page_too() {
         assert!(html.contains(said), "{said}\n{html}");
     }
 }
+
+/// Links, labels and descriptions point at ids: with several services each has its own.
+#[test]
+fn ids_are_unique_and_all_that_is_pointed_at_is_there() {
+    let (mut proof, topology) = flagship();
+    let second = proof.services[0].clone();
+    proof.services.push(second);
+    let html = page(&proof, Some(&topology));
+    let values = |attribute: &str| -> Vec<String> {
+        let begin = format!(" {attribute}=\"");
+        let parts = html.split(&begin).skip(1);
+        parts
+            .map(|p| p.split('"').next().unwrap().to_owned())
+            .collect()
+    };
+    let ids = values("id");
+    let unique: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(unique.len(), ids.len(), "{ids:?}");
+    let mut pointers: Vec<_> = values("href");
+    assert!(pointers.iter().all(|p| p.starts_with('#')), "{pointers:?}");
+    for attribute in ["aria-labelledby", "aria-describedby", "for"] {
+        pointers.extend(values(attribute));
+    }
+    for pointer in pointers {
+        let id = pointer.trim_start_matches('#').to_owned();
+        assert!(ids.contains(&id), "{id} is nowhere");
+    }
+    assert_eq!(html.matches("<h2").count(), 3, "two services and the files");
+}
