@@ -120,6 +120,7 @@ fn links(kernel: &mut Linux) -> crate::kernel::Result<()> {
     let bridge = BridgeSpec {
         name: "br".into(),
         mtu: 1500,
+        mac: None,
     };
     kernel.add_bridge(&Ns::Host, &bridge)?;
     kernel.add_veth(&VethSpec {

@@ -16,8 +16,8 @@ use tokio::runtime::Runtime;
 use super::error::Context;
 use super::netlink::{Connection, VethEnd};
 use super::{
-    BridgeSpec, Error, FIRST_INDEX, Kernel, Ns, Result, Sysctl, TunnelSpec, VethSpec, ethtool,
-    ipvs, netns, nft, sysctl,
+    BridgeSpec, Error, FIRST_INDEX, Kernel, MarkedPath, Ns, Result, Sysctl, TunnelSpec, VethSpec,
+    ethtool, ipvs, netns, nft, sysctl,
 };
 
 /// One namespace that this value has worked in.
@@ -201,8 +201,7 @@ impl Kernel for Linux {
     fn add_bridge(&mut self, ns: &Ns, bridge: &BridgeSpec) -> Result<()> {
         self.connect(ns)?;
         let index = self.next_index(ns)?;
-        self.connection(ns)?
-            .add_bridge(&self.rt, &bridge.name, index, bridge.mtu)?;
+        self.connection(ns)?.add_bridge(&self.rt, bridge, index)?;
         self.space(ns)?.links.insert(bridge.name.clone(), index);
         Ok(())
     }
@@ -275,6 +274,12 @@ impl Kernel for Linux {
     fn add_default_route(&mut self, ns: &Ns, via: IpAddr) -> Result<()> {
         self.connect(ns)?;
         self.connection(ns)?.add_default_route(&self.rt, via)
+    }
+
+    fn add_marked_path(&mut self, ns: &Ns, path: &MarkedPath) -> Result<()> {
+        let index = self.index(ns, &path.link)?;
+        self.connect(ns)?;
+        self.connection(ns)?.add_marked_path(&self.rt, path, index)
     }
 
     fn delete_link(&mut self, ns: &Ns, link: &str) -> Result<()> {

@@ -115,6 +115,39 @@ pub struct BridgeSpec {
     pub name: String,
     /// MTU in bytes.
     pub mtu: u32,
+    /// Its own MAC address, which matters if it takes part in the network itself; else the kernel
+    /// takes one of a port's.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// A way for packets that bear a mark: to an address by a given neighbour, whoever else has that
+/// address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MarkedPath {
+    /// The mark (`SO_MARK`, socket(7)); it numbers the path's routing table too.
+    pub mark: u32,
+    /// The destination.
+    pub to: IpAddr,
+    /// The neighbour.
+    pub via: IpAddr,
+    /// The neighbour's MAC address, so that nobody is asked for it.
+    pub mac: [u8; 6],
+    /// The link to it.
+    pub link: String,
+}
+
+impl fmt::Display for MarkedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            mark,
+            to,
+            via,
+            mac,
+            link,
+        } = self;
+        let mac = crate::lab::Mac::from(*mac);
+        write!(f, "mark {mark} to {to} via {via} mac {mac} on {link}")
+    }
 }
 
 /// A veth pair: one end inside a namespace, the other a port of a bridge in another.
@@ -193,6 +226,8 @@ pub trait Kernel {
     fn wait_operational(&mut self, ns: &Ns, links: &[String]) -> Result<()>;
     /// Adds a default route.
     fn add_default_route(&mut self, ns: &Ns, via: IpAddr) -> Result<()>;
+    /// Adds a path for marked packets: a rule, a routing table, a neighbour.
+    fn add_marked_path(&mut self, ns: &Ns, path: &MarkedPath) -> Result<()>;
     /// Deletes a link (and with it its veth peer). A link that is not there is not an error.
     fn delete_link(&mut self, ns: &Ns, link: &str) -> Result<()>;
     /// Puts a ruleset into the namespace's nftables in one transaction.

@@ -15,6 +15,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::neighbour::NeighbourState;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::rule::RuleAction;
 use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE};
 use rtnetlink::{
     Handle, LinkBridge, LinkIp6Tnl, LinkIpIp, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -22,7 +23,7 @@ use rtnetlink::{
 use tokio::runtime::Runtime;
 
 use super::error::Context;
-use super::{Error, Result, TunnelSpec};
+use super::{BridgeSpec, Error, MarkedPath, Result, TunnelSpec};
 
 /// The kernel's errno out of rtnetlink's error; its other variants are faults of the exchange
 /// itself.
@@ -68,17 +69,19 @@ impl Connection {
         }
     }
 
-    pub(super) fn add_bridge(&self, rt: &Runtime, name: &str, index: u32, mtu: u32) -> Result<()> {
-        let message = LinkBridge::new(name)
+    pub(super) fn add_bridge(&self, rt: &Runtime, bridge: &BridgeSpec, index: u32) -> Result<()> {
+        let mut message = LinkBridge::new(&bridge.name)
             .index(index)
-            .mtu(mtu)
+            .mtu(bridge.mtu)
             .stp_state(BridgeStpState::Disabled)
             .mcast_snooping(false)
-            .up()
-            .build();
-        rt.block_on(self.handle.link().add(message).execute())
+            .up();
+        if let Some(mac) = bridge.mac {
+            message = message.address(mac.to_vec());
+        }
+        rt.block_on(self.handle.link().add(message.build()).execute())
             .map_err(errno)
-            .op(|| format!("add bridge {name}"))
+            .op(|| format!("add bridge {}", bridge.name))
     }
 
     /// A veth pair whose far end is a port of a bridge in this namespace; both ends are down.
@@ -246,6 +249,42 @@ impl Connection {
         rt.block_on(self.handle.route().add(message).execute())
             .map_err(errno)
             .op(|| format!("add a default route via {via}"))
+    }
+
+    /// `ip rule add fwmark MARK table T`, `ip route add TO via VIA dev LINK onlink table T` and
+    /// `ip neigh replace VIA lladdr MAC nud permanent dev LINK`.
+    pub(super) fn add_marked_path(
+        &self,
+        rt: &Runtime,
+        path: &MarkedPath,
+        index: u32,
+    ) -> Result<()> {
+        // Clear of the tables that have names (255 and below, rt_tables(5)).
+        let table = 1000 + path.mark;
+        let whole = if path.to.is_ipv4() { 32 } else { 128 };
+        let route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(path.to, whole)
+            .and_then(|route| route.gateway(path.via))
+            .map_err(|e| Error::new(format!("make a route for {path}"), io::Error::other(e)))?
+            .output_interface(index)
+            .onlink()
+            .table_id(table)
+            .build();
+        let rule = self.handle.rule().add().fw_mark(path.mark);
+        let rule = rule.action(RuleAction::ToTable).table_id(table);
+        rt.block_on(async {
+            let neighbours = self.handle.neighbours();
+            let neighbour = neighbours.add(index, path.via);
+            let neighbour = neighbour.link_layer_address(&path.mac).replace();
+            neighbour.execute().await?;
+            self.handle.route().add(route).execute().await?;
+            match path.to {
+                IpAddr::V4(_) => rule.v4().execute().await,
+                IpAddr::V6(_) => rule.v6().execute().await,
+            }
+        })
+        .map_err(errno)
+        .op(|| format!("add a path for {path}"))
     }
 
     /// Destinations of this namespace's routes (default routes left out) with their interface

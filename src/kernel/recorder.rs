@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{BridgeSpec, Error, Kernel, Ns, Result, Sysctl, TunnelSpec, VethSpec, ipvs, nft};
+use super::{
+    BridgeSpec, Error, Kernel, MarkedPath, Ns, Result, Sysctl, TunnelSpec, VethSpec, ipvs, nft,
+};
 
 /// A [`Kernel`] without effects.
 #[derive(Debug, Default)]
@@ -69,6 +71,10 @@ impl Kernel for Recorder {
 
     fn add_default_route(&mut self, ns: &Ns, via: IpAddr) -> Result<()> {
         self.note(format!("{ns}: add default route via {via}"))
+    }
+
+    fn add_marked_path(&mut self, ns: &Ns, path: &MarkedPath) -> Result<()> {
+        self.note(format!("{ns}: add path for {path}"))
     }
 
     fn delete_link(&mut self, ns: &Ns, link: &str) -> Result<()> {

@@ -162,7 +162,7 @@ impl Validator<'_> {
         let services = self.build_services();
         let capture = self.build_capture();
         let nodes: Vec<Node> = nodes?;
-        Some(Lab {
+        let lab = Lab {
             name: self.lab.clone()?,
             networks: networks?,
             services: services?,
@@ -173,7 +173,9 @@ impl Validator<'_> {
                 .map(|(n, node)| (node.name.as_str().to_owned(), n))
                 .collect(),
             nodes,
-        })
+        };
+        self.checks_have_an_address(&lab);
+        Some(lab)
     }
 
     fn report(

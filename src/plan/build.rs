@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use super::accept::Acceptance;
 use super::switch::SwitchNames;
 use super::sysctls::{link_sysctls, namespace_sysctls, switch_sysctls};
-use super::{CaptureTarget, Plan, SWITCH, Step, direct};
+use super::{CaptureTarget, Plan, SWITCH, Step, checks, direct};
 use crate::kernel::{BridgeSpec, FIRST_INDEX, Ns, Sysctl, VethSpec};
 use crate::lab::{Interface, Lab, Node, ReadyKind};
 
@@ -17,12 +17,13 @@ pub fn build(lab: &Lab) -> Plan {
     steps.push(Step::Netns { ns: switch.clone() });
     steps.push(Step::Sysctls {
         ns: switch.clone(),
-        values: switch_sysctls(),
+        values: switch_sysctls(lab),
     });
     for network in lab.networks() {
         let bridge = BridgeSpec {
             name: names.bridge(network.name().as_str()),
             mtu: network.mtu(),
+            mac: lab.checker(network).map(|c| c.mac.octets()),
         };
         steps.push(Step::Bridge {
             ns: switch.clone(),
@@ -68,6 +69,7 @@ pub fn build(lab: &Lab) -> Plan {
         steps.extend(role.rules(node));
     }
     steps.extend(direct::directors(lab));
+    checks::steps(lab, &mut steps);
     for node in lab.nodes().iter().filter(|n| n.has_process()) {
         steps.push(Step::Start {
             node: node.name().to_string(),

@@ -10,6 +10,7 @@
 
 mod accept;
 mod build;
+mod checks;
 mod direct;
 mod hosts;
 mod step;
@@ -18,6 +19,7 @@ mod sysctls;
 
 pub use accept::Acceptance;
 pub use build::build;
+pub use checks::{check_paths, more_check_places};
 pub use direct::{server_spec, service_spec};
 pub use hosts::hosts_file;
 pub use step::{CaptureTarget, SWITCH, Step};

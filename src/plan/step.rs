@@ -7,14 +7,14 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::director::{Engine as _, NftEngine, ServiceSpec};
-use crate::kernel::{BridgeSpec, Ns, Sysctl, TunnelSpec, VethSpec, nft};
+use crate::kernel::{BridgeSpec, MarkedPath, Ns, Sysctl, TunnelSpec, VethSpec, nft};
 use crate::lab::EngineChoice;
 
 /// Name of the namespace that holds a lab's bridges. Node names have no `_`, so it is free.
 pub const SWITCH: &str = "_switch";
 
 /// One effect, or one thing to wait for.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
 pub enum Step {
     /// Make and pin a network namespace.
@@ -105,6 +105,17 @@ pub enum Step {
         /// The services it balances.
         services: Vec<ServiceSpec>,
     },
+    /// Show packets of one health check the way to one server.
+    CheckPath {
+        /// Where they begin.
+        ns: Ns,
+        /// The service that is checked.
+        service: String,
+        /// The server's node.
+        server: String,
+        /// The way.
+        path: MarkedPath,
+    },
     /// Start a node's main process.
     Start {
         /// Which node.
@@ -144,7 +155,11 @@ impl fmt::Display for Step {
                 values.iter().try_for_each(|v| write!(f, " {v}"))
             }
             Self::Bridge { ns, bridge } => {
-                write!(f, "{ns}: add bridge {} mtu {}", bridge.name, bridge.mtu)
+                write!(f, "{ns}: add bridge {} mtu {}", bridge.name, bridge.mtu)?;
+                match bridge.mac {
+                    Some(mac) => write!(f, " mac {}", crate::lab::Mac::from(mac)),
+                    None => Ok(()),
+                }
             }
             Self::Veth(v) => write!(
                 f,
@@ -199,6 +214,12 @@ impl fmt::Display for Step {
                 }
                 services.iter().try_for_each(|s| indented(f, &service(s)))
             }
+            Self::CheckPath {
+                ns,
+                service,
+                server,
+                path,
+            } => write!(f, "{ns}: check {service} at {server}: {path}"),
             Self::Start { node } => write!(f, "{node}: start its main process"),
             Self::Ready { node, probe } => write!(f, "{node}: wait for {probe}"),
         }

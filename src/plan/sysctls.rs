@@ -1,7 +1,8 @@
 //! Sysctls that a plan sets, so that nothing of a namespace depends on the host's own.
 
+use super::checks;
 use crate::kernel::Sysctl;
-use crate::lab::{Interface, Node};
+use crate::lab::{Interface, Lab, Node};
 
 /// How a node answers and asks by ARP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,11 +28,13 @@ impl Arp {
     };
 }
 
-/// The switch has no addresses: no IPv6 of its own on bridges and ports.
-pub(super) fn switch_sysctls() -> Vec<Sysctl> {
-    ["all", "default"]
-        .map(|c| Sysctl::optional(format!("net.ipv6.conf.{c}.disable_ipv6"), "1"))
-        .to_vec()
+/// The switch has no addresses, but where servers are checked from it: no IPv6 of its own on
+/// bridges and ports.
+pub(super) fn switch_sysctls(lab: &Lab) -> Vec<Sysctl> {
+    let mut values = checks::sysctls(lab);
+    let off = |c| Sysctl::optional(format!("net.ipv6.conf.{c}.disable_ipv6"), "1");
+    values.extend(["all", "default"].map(off));
+    values
 }
 
 /// What a namespace inherits from the host's is set explicitly: a new one copies the host's

@@ -142,7 +142,7 @@ fn servers(event: &Event) -> Option<String> {
              are dropped now",
             if *connections == 1 { "" } else { "s" }
         ),
-        _ => return None,
+        _ => return super::health::words(event),
     })
 }
 
@@ -194,9 +194,6 @@ fn words(event: &Event) -> Option<String> {
             how,
             restart_in_ms: None,
         } => format!("{node}: main process {how}"),
-        Event::Weight { .. } | Event::ServerAdded { .. } | Event::ServerRemoved { .. } => {
-            return servers(event);
-        }
         Event::Warning { text } => format!("warning: {text}"),
         Event::Up { lab, ms } => format!("lab {lab} is up ({ms} ms)"),
         Event::Failed { error, log } if log.is_empty() => format!("error: {error}"),
@@ -245,6 +242,8 @@ fn words(event: &Event) -> Option<String> {
             }
             text
         }
+        // Servers that come, go, die and live.
+        other => return servers(other),
     })
 }
 

@@ -5,6 +5,7 @@ mod doctor;
 mod events;
 mod explain;
 mod frames;
+mod health;
 mod junit;
 pub mod page;
 pub mod progress;

@@ -75,7 +75,18 @@ pub fn services(all: &[ServiceTable]) -> String {
         rows.push(row);
         let right: Vec<_> = (2..rows[0].len()).collect();
         text.push_str(&table(&rows, &right));
-        if state.servers.is_empty() {
+        if let Some(health) = &service.health {
+            for dead in &health.dead {
+                let _ = write!(text, "{}:{} is dead", dead.server, dead.port);
+                if !dead.why.is_empty() {
+                    let _ = write!(text, ": {}", dead.why);
+                }
+                text.push('\n');
+            }
+            if health.live == 0 {
+                text.push_str("no live server is left: clients get no answer\n");
+            }
+        } else if state.servers.is_empty() {
             text.push_str("(no servers: nobody answers)\n");
         } else if state.servers.iter().all(|s| s.weight == 0) {
             text.push_str("(every weight is 0: new connections are not answered)\n");
@@ -147,6 +158,7 @@ mod tests {
             director: "lb".into(),
             engine: "ipvs".into(),
             method: method.into(),
+            health: None,
             state: ServiceState {
                 name: "thredds".into(),
                 vip: "172.28.128.3".parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::supervisor::Status;
+use crate::supervisor::{Health, Status};
 
 /// Aligns rows in columns; `right` names the columns of numbers.
 pub(super) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
@@ -90,6 +90,7 @@ pub fn status(labs: &[Status]) -> String {
                     .servers
                     .iter()
                     .map(|(name, weight)| format!("{name}({weight})"))
+                    .chain(health_cell(s.health.as_ref()))
                     .collect();
                 rows.push(vec![
                     s.name.clone(),
@@ -112,6 +113,17 @@ pub fn status(labs: &[Status]) -> String {
         }
     }
     text
+}
+
+/// What is wrong with a service's servers.
+fn health_cell(health: Option<&Health>) -> Option<String> {
+    let health = health?;
+    let dead: Vec<_> = health.dead.iter().map(|d| d.server.as_str()).collect();
+    match (health.live, dead.as_slice()) {
+        (0, _) => Some("no live server".to_owned()),
+        (_, []) => None,
+        (_, dead) => Some(format!("dead: {}", dead.join(" "))),
+    }
 }
 
 fn duration(seconds: u64) -> String {

@@ -111,6 +111,7 @@ codes! {
     IpvsSysctl        "NSL074" Error   "IPVS sysctl where nothing is balanced"
     ServerBehind      "NSL075" Warning "director in the way of its own VIP's answers"
     TunnelFromVip     "NSL076" Warning "tunnels that begin at the VIP"
+    NoCheckAddress    "NSL077" Error   "no address left to check servers from"
 }
 
 impl Code {

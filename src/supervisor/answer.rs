@@ -147,6 +147,7 @@ impl Supervisor {
                     .iter()
                     .map(|r| (r.name.clone(), r.weight))
                     .collect(),
+                health: self.health(&s.name),
             })
         });
         Status {

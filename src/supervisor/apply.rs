@@ -69,6 +69,7 @@ fn in_node<K: Kernel>(step: &Step, kernel: &mut K) -> Result<()> {
         Step::Address { ns, link, address } => kernel.add_address(ns, link, *address)?,
         Step::Up { ns, link } => kernel.set_link_up(ns, link)?,
         Step::Accept { ns, ruleset } => kernel.apply_nft(ns, ruleset)?,
+        Step::CheckPath { ns, path, .. } => kernel.add_marked_path(ns, path)?,
         _ => {}
     }
     Ok(())
@@ -81,7 +82,8 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
         | Step::Tunnel { .. }
         | Step::Address { .. }
         | Step::Up { .. }
-        | Step::Accept { .. } => in_node(step, kernel)?,
+        | Step::Accept { .. }
+        | Step::CheckPath { .. } => in_node(step, kernel)?,
         Step::Bridge { ns, bridge } => kernel.add_bridge(ns, bridge)?,
         Step::Veth(veth) => {
             if let Some(mark) = &veth.mark {

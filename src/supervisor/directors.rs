@@ -107,6 +107,7 @@ impl Supervisor {
                         director: director.node.clone(),
                         engine: director.engine.to_owned(),
                         method: director.method(&state.name),
+                        health: self.health(&state.name),
                         state,
                     }),
             );

@@ -97,6 +97,44 @@ pub enum Event {
         /// Connections that it still had. Their packets are dropped.
         connections: u64,
     },
+    /// The health check of a service calls one of its servers dead.
+    ServerDied {
+        /// The service.
+        service: String,
+        /// The server's node.
+        server: String,
+        /// The server's port.
+        port: u16,
+        /// What the last check met.
+        why: String,
+        /// Checks in a row that failed.
+        failed: u32,
+        /// Whether the director forgets it; else its weight is 0.
+        removed: bool,
+    },
+    /// The health check of a service calls a dead server alive again.
+    ServerRevived {
+        /// The service.
+        service: String,
+        /// The server's node.
+        server: String,
+        /// The server's port.
+        port: u16,
+        /// Checks in a row that passed.
+        passed: u32,
+        /// Its weight from now on.
+        weight: u32,
+    },
+    /// A service has no server left that lives and takes connections.
+    NoServers {
+        /// The service.
+        service: String,
+    },
+    /// A service has such a server again.
+    Served {
+        /// The service.
+        service: String,
+    },
     /// Something that the user should know and that stops nothing.
     Warning {
         /// In words.

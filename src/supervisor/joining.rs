@@ -6,6 +6,8 @@
 //! Nothing of it is taken back when a server leaves: nobody sends the node packets for the VIP then,
 //! and a server that comes back finds its connections as they were. It goes with the namespace.
 
+use std::rc::Rc;
+
 use super::error::Error;
 use super::protocol::{NewServer, Reply};
 use super::serve::Supervisor;
@@ -19,7 +21,11 @@ use crate::spec::{At, Diagnostic, Field, RawServer};
 
 impl Supervisor {
     /// To `service add`.
-    pub(super) async fn add_server(&self, service: Option<&str>, new: &NewServer) -> Result<Reply> {
+    pub(super) async fn add_server(
+        self: &Rc<Self>,
+        service: Option<&str>,
+        new: &NewServer,
+    ) -> Result<Reply> {
         let _one = self.joining.lock().await;
         let service = self.joined_service(service)?;
         let director = self.director_of(&service)?;
@@ -45,7 +51,7 @@ impl Supervisor {
         let (lab, warnings) = self.lab_with(&joined)?;
         let (server, steps) = parts(&old, &lab, &service)
             .ok_or_else(|| Error::Refused(format!("{} is no server of {service}", new.node)))?;
-        self.accept(steps).await?;
+        self.make(steps).await?;
         // From here on the node accepts, whatever the director says.
         self.state.borrow_mut().joined = joined;
         let (at, to) = (service.clone(), server.clone());
@@ -55,6 +61,7 @@ impl Supervisor {
             server: server.name.clone(),
             weight: server.weight,
         });
+        self.check_added((&old, &lab), &service, &server).await;
         Ok(Reply::Changed {
             service,
             server: server.name,
@@ -92,8 +99,8 @@ impl Supervisor {
         }
     }
 
-    /// Makes a node accept more, on a thread that may move between namespaces.
-    async fn accept(&self, steps: Vec<Step>) -> Result<()> {
+    /// Carries out steps inside nodes, on a thread that may move between namespaces.
+    pub(super) async fn make(&self, steps: Vec<Step>) -> Result<()> {
         if steps.is_empty() {
             return Ok(());
         }

@@ -9,6 +9,7 @@ mod client;
 mod directors;
 mod error;
 mod event;
+mod health;
 mod joining;
 mod journal;
 mod launch;
@@ -33,7 +34,9 @@ pub use error::Error;
 pub use event::{CaptureStats, Event};
 pub use launch::{Launch, NodeImage, Owner, SUPERVISOR, up};
 pub use logs::tail;
-pub use protocol::{NewServer, NodeStatus, Reply, Request, ServiceStatus, ServiceTable, Status};
+pub use protocol::{
+    Dead, Health, NewServer, NodeStatus, Reply, Request, ServiceStatus, ServiceTable, Status,
+};
 pub use rundir::{RunDir, State};
 pub use serve::main as supervise;
 pub use teardown::down_without_supervisor;

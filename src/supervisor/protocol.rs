@@ -155,9 +155,41 @@ pub struct ServiceTable {
     pub engine: String,
     /// `dr`, `nat` or `tun`.
     pub method: String,
+    /// What its checks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// What is counted.
     #[serde(flatten)]
     pub state: ServiceState,
+}
+
+/// What the health checks of a service say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Servers that live and take connections.
+    pub live: usize,
+    /// Servers that count as dead.
+    pub dead: Vec<Dead>,
+}
+
+impl Health {
+    /// Whether a server counts as dead.
+    pub fn is_dead(&self, server: &str, port: u16) -> bool {
+        self.dead
+            .iter()
+            .any(|d| d.server == server && d.port == port)
+    }
+}
+
+/// A server that counts as dead.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dead {
+    /// Its node.
+    pub server: String,
+    /// Its port.
+    pub port: u16,
+    /// What the last check met; empty if that one passed, and more have to.
+    pub why: String,
 }
 
 /// A lab at a glance.
@@ -215,4 +247,7 @@ pub struct ServiceStatus {
     pub scheduler: String,
     /// `name weight` each.
     pub servers: Vec<(String, u32)>,
+    /// What its checks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }

@@ -18,6 +18,7 @@ use super::apply::Directed;
 use super::bus::Bus;
 use super::directors::Director;
 use super::error::{Error, OnPath};
+use super::health::Checks;
 use super::journal::{Journal, Undo};
 use super::launch::Launch;
 use super::logs::Log;
@@ -144,6 +145,7 @@ pub(super) struct Live {
     /// Servers that joined at run time, also those that have left since: their nodes accept what is
     /// addressed to the VIP until `down`.
     pub(super) joined: Vec<(String, NewServer)>,
+    pub(super) checks: Checks,
     /// Who asked for the end before the lab was up.
     pub(super) asker: Option<Asker>,
 }
@@ -308,6 +310,8 @@ impl Supervisor {
     /// Everything off, captures last. What is told goes to `up`, if it still waits, and to whoever
     /// asked for the end.
     async fn take_down(&self, mut asker: Option<Asker>) {
+        // Servers that end now are not dead ones.
+        self.state.borrow_mut().checks = Checks::default();
         let inits: Vec<_> = self
             .state
             .borrow_mut()

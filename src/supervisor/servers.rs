@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::directors::Director;
 use super::error::Error;
+use super::health::Id;
 use super::protocol::Reply;
 use super::serve::Supervisor;
 use super::{Event, Result};
@@ -83,6 +84,19 @@ impl Supervisor {
         server: &str,
         weight: u32,
     ) -> Result<Reply> {
+        if let Some((service, id)) = self.dead(service, server) {
+            self.check_weighed(&service, &id, weight, false);
+            let warning = format!(
+                "server {}:{} of service {service} is dead: it gets weight {weight} when it lives \
+                 again",
+                id.node, id.port
+            );
+            return Ok(Reply::Changed {
+                service,
+                server: id.node,
+                warnings: vec![warning],
+            });
+        }
         let named = self.named(service, server).await?;
         self.set_weight(
             &named.director,
@@ -92,6 +106,7 @@ impl Supervisor {
             ASKED,
         )
         .await?;
+        self.check_weighed(&named.service, &Id::from(&named.server), weight, true);
         Ok(Reply::Changed {
             service: named.service,
             server: named.server.name,
@@ -101,6 +116,12 @@ impl Supervisor {
 
     /// To `service remove`: at once.
     pub(super) async fn remove_server(&self, service: Option<&str>, server: &str) -> Result<Reply> {
+        if let Some((service, id)) = self.dead(service, server)
+            && self.is_absent(&service, &id)
+        {
+            self.check_removed(&service, &id);
+            return Ok(self.has_left(service, id.node, 0));
+        }
         let named = self.named(service, server).await?;
         let (at, which) = (named.service.clone(), named.server.clone());
         let left = named
@@ -114,16 +135,21 @@ impl Supervisor {
                 Ok(own.map_or(0, |s| s.active + s.inactive))
             })
             .await?;
+        self.check_removed(&named.service, &Id::from(&named.server));
+        Ok(self.has_left(named.service, named.server.name, left))
+    }
+
+    fn has_left(&self, service: String, server: String, connections: u64) -> Reply {
         self.event(&Event::ServerRemoved {
-            service: named.service.clone(),
-            server: named.server.name.clone(),
-            connections: left,
+            service: service.clone(),
+            server: server.clone(),
+            connections,
         });
-        Ok(Reply::Changed {
-            service: named.service,
-            server: named.server.name,
+        Reply::Changed {
+            service,
+            server,
             warnings: Vec::new(),
-        })
+        }
     }
 
     /// Finds the server that a command means; the service may be left out where that is clear.

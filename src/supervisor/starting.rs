@@ -49,6 +49,7 @@ impl Supervisor {
         };
         cancel.store(true, Ordering::Relaxed);
         outcome?;
+        self.start_checks();
         self.write_state(true)?;
         let ms = millis(self.begun);
         self.event(&Event::Up {

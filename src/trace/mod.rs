@@ -30,6 +30,6 @@ pub use folder::{LabFolder, is_companion};
 pub use source::{Point, Source};
 pub use target::Target;
 pub use topology::{
-    TopoHost, TopoInterface, TopoNetwork, TopoNode, TopoServer, TopoService, Topology,
+    TopoChecker, TopoHost, TopoInterface, TopoNetwork, TopoNode, TopoServer, TopoService, Topology,
     TopologyError,
 };

@@ -29,6 +29,8 @@ pub(crate) struct Stations {
     by_point: HashMap<usize, usize>,
     /// Whether they are a lab's nodes.
     pub of_lab: bool,
+    /// Addresses from which servers are checked.
+    pub checkers: BTreeSet<IpAddr>,
 }
 
 impl Stations {
@@ -59,6 +61,12 @@ impl Stations {
                 stations.owns(n, host.mac);
                 stations.list[n].addresses.insert(host.address);
             }
+        }
+        for checker in &topology.checkers {
+            let n = stations.add(Topology::CHECKER);
+            stations.owns(n, checker.mac);
+            stations.list[n].addresses.insert(checker.address);
+            stations.checkers.insert(checker.address);
         }
         stations
     }

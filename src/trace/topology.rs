@@ -31,8 +31,22 @@ pub struct Topology {
     pub nodes: Vec<TopoNode>,
     /// The host's own interfaces, one for each network that it joins. They are not captured.
     pub host: Vec<TopoHost>,
+    /// Where health checks come from. They are no client's traffic.
+    #[serde(default)]
+    pub checkers: Vec<TopoChecker>,
     /// Balanced services.
     pub services: Vec<TopoService>,
+}
+
+/// The switch's own place on a network, from which servers are checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopoChecker {
+    /// Which network.
+    pub network: String,
+    /// Its MAC address.
+    pub mac: Mac,
+    /// Its address.
+    pub address: IpAddr,
 }
 
 /// A layer-2 segment.
@@ -173,6 +187,17 @@ impl Topology {
                 })
                 .collect(),
             nodes: lab.nodes().iter().map(node).collect(),
+            checkers: networks
+                .clone()
+                .filter_map(|n| {
+                    let checker = lab.checker(n)?;
+                    Some(TopoChecker {
+                        network: n.name().to_string(),
+                        mac: checker.mac,
+                        address: checker.address.addr(),
+                    })
+                })
+                .collect(),
             host: networks
                 .filter_map(|n| {
                     let host = n.host()?;
@@ -254,6 +279,9 @@ impl Topology {
 
     /// What the host is called among the nodes.
     pub const HOST: &str = "host";
+
+    /// What the switch is called as the origin of health checks. No node has this name.
+    pub const CHECKER: &str = "health check";
 
     /// Which node has an address: its own before a VIP that several have.
     pub fn holder(&self, address: IpAddr) -> Option<&str> {

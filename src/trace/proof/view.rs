@@ -35,7 +35,7 @@ pub(in crate::trace) struct View<'a> {
 /// What a connection did.
 #[derive(Debug, Clone, Default)]
 pub(in crate::trace) struct ConnView {
-    /// It is the director's own (a health check): no client's.
+    /// It is a health check, or else the director's own: no client's.
     pub own: bool,
     /// Who served it; several if it was torn apart.
     pub servers: BTreeSet<String>,
@@ -312,11 +312,12 @@ impl<'a> View<'a> {
                 .is_some_and(|(leg, _)| own(leg, leg.dst))
     }
 
-    /// A connection of the director's own: a health check goes to the VIP as well.
+    /// A connection of the director's own, or of nslab's: a health check goes to the VIP as well.
     fn is_own(&self, n: usize) -> bool {
         let client = self.conn(n).flow.client.ip();
         let known = self.director.as_ref().and_then(|d| d.station);
         client == self.vip
+            || self.stations.checkers.contains(&client)
             || known.is_some_and(|s| {
                 self.stations.of_lab && self.stations.list[s].addresses.contains(&client)
             })

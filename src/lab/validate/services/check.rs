@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::lab::model::{Check, CheckKind};
+use crate::lab::Lab;
+use crate::lab::model::{Accept, Check, CheckKind, Protocol};
 use crate::lab::validate::Validator;
 use crate::spec::text::quote;
 use crate::spec::{At, Code, Field, RawCheck, RawService, RawTcp};
@@ -89,6 +90,66 @@ impl Validator<'_> {
             rise: rise?,
             fall: fall?,
         })
+    }
+
+    /// A server that takes packets for the VIP by REDIRECT takes those of the service only.
+    pub(super) fn check_is_taken(
+        &mut self,
+        raw: &RawService,
+        check: &Check,
+        accept: Accept,
+        service: (Protocol, u16),
+    ) {
+        let port = match check.kind() {
+            CheckKind::Http { port, .. } | CheckKind::Tcp(port) => *port,
+            CheckKind::Exec(_) => return,
+        };
+        let (protocol, served) = service;
+        if accept != Accept::Redirect || (Protocol::Tcp, port) == service {
+            return;
+        }
+        if let Some(at) = raw.check.get() {
+            self.report(
+                Code::BadCheck,
+                at.span,
+                format!("no server answers this check: it asks TCP port {port} of the VIP"),
+                format!(
+                    "with `accept = \"redirect\"` servers take {} port {served} only",
+                    protocol.as_str().to_uppercase()
+                ),
+                "check that port, take `accept = \"loopback\"`, or check with `exec`",
+            );
+        }
+    }
+
+    /// Checks over the wire come from an address of the servers' network that nobody has.
+    pub(in crate::lab::validate) fn checks_have_an_address(&mut self, lab: &Lab) {
+        let mut without: Vec<_> = lab
+            .wire_checks()
+            .filter_map(|(service, server)| {
+                let network = lab.network(lab.network_of(server)?.as_str())?;
+                let full = lab.free_address(network).is_none();
+                full.then(|| (service.name().as_str(), network))
+            })
+            .collect();
+        without.dedup_by_key(|(service, network)| (*service, network.name()));
+        for (service, network) in without {
+            let raw = self.raw.services.iter().find(|s| s.name.value == service);
+            let Some(at) = raw.and_then(|s| s.check.get()) else {
+                continue;
+            };
+            self.report(
+                Code::NoCheckAddress,
+                at.span,
+                format!(
+                    "all addresses of network {} ({}) are taken",
+                    network.name(),
+                    network.subnet()
+                ),
+                "this check needs one to ask from",
+                "give the network a larger `subnet`, or check with `exec`",
+            );
+        }
     }
 
     fn one_is_needed<T>(&mut self, at: &At<RawCheck>) -> Option<T> {

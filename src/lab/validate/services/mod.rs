@@ -74,6 +74,11 @@ impl<'r> Validator<'r> {
         let check = self.check(raw, vip.as_ref().map(|at| at.value), port);
         let (weight, words) = (OnFail::Weight, keys::ON_FAILS);
         let on_fail = self.word("on_fail", &raw.on_fail, weight, words, OnFail::from_word);
+        if let (Some(Some(check)), Some(accept), Some(protocol), Some(port)) =
+            (&check, accept, protocol, port)
+        {
+            self.check_is_taken(raw, check, accept, (protocol, port));
+        }
         if let (Some(vip), Some(director)) = (&vip, director) {
             self.vip_is_the_directors(vip, director, raw);
         }

@@ -1,0 +1,341 @@
+//! Labs with servers that can be killed and started again, a client that asks all the time, and the
+//! lab's events.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use nslab::kernel::netns;
+use serde_json::Value;
+
+use crate::common::{Bench, until};
+
+/// Nobody waits longer than this for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const VIP: &str = "10.85.1.3";
+pub const PORT: u16 = 8080;
+
+/// A client, a router, a director and two servers, which run as long as there is no file `stop` in
+/// their folder.
+pub struct Lab {
+    pub bench: Bench,
+    pub name: &'static str,
+    events: Events,
+}
+
+/// What a lab is made of.
+#[derive(Clone)]
+pub struct Recipe {
+    /// Its name.
+    pub name: &'static str,
+    /// Lines of the service.
+    pub service: &'static str,
+    /// Address that servers listen on; `RIP` is the server's own.
+    pub listen: &'static str,
+    /// Whether the servers' default route leads to the director, and its own to the router (NAT).
+    pub through_director: bool,
+}
+
+impl Recipe {
+    fn text(&self, folder: &std::path::Path) -> String {
+        let Self {
+            name,
+            service,
+            listen,
+            through_director,
+        } = self;
+        let server = |n: usize| {
+            let rip = format!("10.85.1.{}", 3 + n);
+            let listen = if *listen == "RIP" { &rip } else { *listen };
+            let script = "while :; do if [ -e /tmp/srv/stop ]; then sleep 0.05; \
+                          else python3 /tmp/prog/server.py $0 8080; fi; done";
+            format!(
+                "[nodes.server{n}]\n\
+                 command = [\"sh\", \"-c\", \"{script}\", \"{listen}\"]\n\
+                 interfaces.eth1 = {{ network = \"servers\", address = \"{rip}\" }}\n\
+                 gateway = \"GATEWAY\"\n\
+                 volumes = [\"{program}:/tmp/prog:ro\", \"{folder}/server{n}:/tmp/srv\"]\n\
+                 ready = {{ http = \"http://{rip}:8080/\" }}\n",
+                program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/health"),
+                folder = folder.display(),
+            )
+        };
+        let (gateway, director) = if *through_director {
+            ("lb", "gateway = \"router\"\nforward = true\n")
+        } else {
+            ("router", "")
+        };
+        format!(
+            "name = \"{name}\"\n\
+             [networks.outside]\n\
+             subnet = \"10.85.0.0/24\"\n\
+             [networks.servers]\n\
+             subnet = \"10.85.1.0/24\"\n\
+             [nodes.client]\n\
+             interfaces.eth1 = {{ network = \"outside\", address = \"10.85.0.10\" }}\n\
+             gateway = \"router\"\n\
+             [nodes.router]\n\
+             forward = true\n\
+             interfaces.eth1 = {{ network = \"outside\", address = \"10.85.0.2\" }}\n\
+             interfaces.eth2 = {{ network = \"servers\", address = \"10.85.1.2\" }}\n\
+             [nodes.lb]\n\
+             interfaces.eth1 = {{ network = \"servers\", address = \"{VIP}\" }}\n\
+             {director}{server1}{server2}\
+             [services.web]\n\
+             vip = \"{VIP}\"\n\
+             port = {PORT}\n\
+             director = \"lb\"\n\
+             servers = [\"server1\", \"server2\"]\n\
+             {service}\n",
+            server1 = server(1),
+            server2 = server(2),
+        )
+        .replace("GATEWAY", gateway)
+    }
+
+    /// Brings it up.
+    pub fn up(self) -> Lab {
+        let bench = Bench::new();
+        for n in 1..=2 {
+            std::fs::create_dir(bench.path(&format!("server{n}"))).unwrap();
+        }
+        let file = bench.lab(&self.text(bench.dir.path()));
+        bench.up(&file);
+        let events = Events::follow(&bench);
+        Lab {
+            bench,
+            name: self.name,
+            events,
+        }
+    }
+}
+
+impl Lab {
+    fn stop_file(&self, server: &str) -> PathBuf {
+        self.bench.path(server).join("stop")
+    }
+
+    /// Kills a server's process, for good. When it was done.
+    pub fn kill(&self, server: &str) -> SystemTime {
+        std::fs::write(self.stop_file(server), "").unwrap();
+        let now = SystemTime::now();
+        self.bench
+            .ok(&format!("exec {server} pkill -KILL -x python3"));
+        now
+    }
+
+    /// Starts it again.
+    pub fn start(&self, server: &str) {
+        std::fs::remove_file(self.stop_file(server)).unwrap();
+    }
+
+    /// The next event of this kind, others are passed over; panics where it does not come.
+    pub fn event(&mut self, kind: &str) -> Value {
+        self.events.next(kind)
+    }
+
+    /// Runs a tool of the host in a node's network namespace.
+    pub fn outside(&self, node: &str, command: &str) -> String {
+        self.bench.outside(self.name, node, command)
+    }
+
+    /// A client that asks one question after the other.
+    pub fn client(&self) -> Client {
+        let pin = self.bench.ns(self.name, "client");
+        Client::start(pin, SocketAddr::new(VIP.parse().unwrap(), PORT))
+    }
+
+    /// The servers' weights as `nslab ps` has them.
+    pub fn weights(&self) -> Vec<(String, u64)> {
+        let status = self.bench.json("ps --json");
+        let servers = status[0]["services"][0]["servers"].as_array().unwrap();
+        let weight = |s: &Value| (s[0].as_str().unwrap().to_owned(), s[1].as_u64().unwrap());
+        servers.iter().map(weight).collect()
+    }
+
+    /// Kills `server1` under a client that asks all the time, and starts it again.
+    pub fn kill_and_restart(&mut self) {
+        let client = self.client();
+        client.more(10);
+        let killed = self.kill("server1");
+        let died = self.event("server-died");
+        assert_eq!(died["server"], "server1");
+        assert_eq!(died["failed"], 3);
+        client.more(20);
+        let asked = client.end();
+        failures_explained(&asked, killed, &died, "server1");
+        let weights = |w1: u64| [("server1".to_owned(), w1), ("server2".to_owned(), 1)];
+        assert_eq!(self.weights(), weights(0));
+
+        self.start("server1");
+        assert_eq!(self.event("server-revived")["weight"], 1);
+        assert_eq!(self.weights(), weights(1));
+        let answers: Vec<_> = (0..6).map(|_| self.ask().unwrap()).collect();
+        for pair in answers.windows(2) {
+            assert_ne!(pair[0], pair[1], "round robin: {answers:?}");
+        }
+    }
+
+    /// Asks the VIP once; the server that answered.
+    pub fn ask(&self) -> Result<String, String> {
+        let pin = netns::open(&self.bench.ns(self.name, "client")).unwrap();
+        let to = SocketAddr::new(VIP.parse().unwrap(), PORT);
+        netns::run_in(pin, || ask(to)).unwrap()
+    }
+}
+
+fn ask(to: SocketAddr) -> Result<String, String> {
+    let patience = Duration::from_secs(2);
+    let words = |e: std::io::Error| e.to_string();
+    let mut stream = TcpStream::connect_timeout(&to, patience).map_err(words)?;
+    stream.set_read_timeout(Some(patience)).map_err(words)?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").map_err(words)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(words)?;
+    let name = answer.rsplit("\r\n\r\n").next().unwrap_or_default();
+    if answer.starts_with("HTTP/1.0 200") && !name.is_empty() {
+        Ok(name.to_owned())
+    } else {
+        Err(answer)
+    }
+}
+
+/// A question and what came of it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub begun: SystemTime,
+    pub ended: SystemTime,
+    pub answer: Result<String, String>,
+}
+
+pub struct Client {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Asked>>>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Client {
+    fn start(pin: PathBuf, to: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicUsize::new(0));
+        let (end, asked) = (stop.clone(), Arc::clone(&count));
+        let thread = std::thread::spawn(move || {
+            netns::enter(netns::open(&pin).unwrap()).unwrap();
+            let mut all = Vec::new();
+            while !end.load(Ordering::Relaxed) {
+                let begun = SystemTime::now();
+                let answer = ask(to);
+                let ended = SystemTime::now();
+                all.push(Asked {
+                    begun,
+                    ended,
+                    answer,
+                });
+                asked.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            all
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+            count,
+        }
+    }
+
+    /// Waits until so many more questions are through.
+    pub fn more(&self, questions: usize) {
+        let goal = self.count.load(Ordering::Relaxed) + questions;
+        until("the client has asked", || {
+            self.count.load(Ordering::Relaxed) >= goal
+        });
+    }
+
+    /// All that it asked.
+    pub fn end(mut self) -> Vec<Asked> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+/// `nslab events --follow --json`.
+struct Events {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Events {
+    fn follow(bench: &Bench) -> Self {
+        let mut child = bench
+            .nslab()
+            .args(["events", "--follow", "--json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                let _ = send.send(line);
+            }
+        });
+        Self { child, lines }
+    }
+
+    fn next(&mut self, kind: &str) -> Value {
+        let mut passed = Vec::new();
+        loop {
+            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+                panic!("no event {kind}; there were {passed:#?}");
+            };
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if event["event"] == kind {
+                return event;
+            }
+            passed.push(line);
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the client met between a kill and the time when the director knew. Nothing that it began
+/// afterwards may fail, or reach the dead server; and nothing fails that was over before.
+fn failures_explained(asked: &[Asked], killed: SystemTime, died: &Value, dead: &str) {
+    // To the millisecond, rounded down; and the director is told before the event.
+    let known = time(died["time"].as_str().unwrap()) + Duration::from_millis(1);
+    let failed: Vec<_> = asked.iter().filter(|a| a.answer.is_err()).collect();
+    println!(
+        "{} of {} questions failed; the dead server was out {} ms after the kill",
+        failed.len(),
+        asked.len(),
+        known.duration_since(killed).unwrap_or_default().as_millis()
+    );
+    for a in failed {
+        assert!(
+            a.ended >= killed && a.begun <= known,
+            "{a:?} {killed:?} {known:?}"
+        );
+    }
+    for a in asked.iter().filter(|a| a.begun > known) {
+        assert_ne!(a.answer.as_deref(), Ok(dead), "{a:?} {known:?}");
+    }
+}
+
+/// An event's time.
+fn time(rfc3339: &str) -> SystemTime {
+    let text = crate::common::tool("date", &["-d", rfc3339, "+%s%3N"]);
+    SystemTime::UNIX_EPOCH + Duration::from_millis(text.trim().parse().unwrap())
+}
