@@ -4,20 +4,12 @@
 mod common;
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
+use common::talk::{Connection, SERVE};
 use common::{Bench, host, same_host, until};
 
 /// A client, a director, and servers that say their names.
 fn lab(name: &str, net: u8, service: &str) -> String {
-    let serve = "import socketserver, socket\n\
-        class H(socketserver.StreamRequestHandler):\n    \
-            def handle(self):\n        \
-                for line in self.rfile: self.wfile.write((socket.gethostname() + '\\n').encode())\n\
-        socketserver.ThreadingTCPServer.allow_reuse_address = True\n\
-        socketserver.ThreadingTCPServer(('', 80), H).serve_forever()\n";
     let mut text = format!("name = \"{name}\"\n[networks.lan]\nsubnet = \"10.87.{net}.0/24\"\n");
     for (n, node, more) in [
         (9, "client", String::new()),
@@ -33,7 +25,7 @@ fn lab(name: &str, net: u8, service: &str) -> String {
         if node.starts_with('s') {
             let _ = writeln!(
                 text,
-                "command = [\"python3\", \"-c\", {serve:?}]\nready = {{ tcp = 80 }}"
+                "command = [\"python3\", \"-c\", {SERVE:?}]\nready = {{ tcp = 80 }}"
             );
         }
     }
@@ -41,35 +33,6 @@ fn lab(name: &str, net: u8, service: &str) -> String {
         "{text}[services.web]\nvip = \"10.87.{net}.100\"\nport = 80\ndirector = \"lb\"\n\
          engine = \"ipvs\"\nservers = [\"s1\", \"s2\"]\n{service}"
     )
-}
-
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    fn open(bench: &Bench, lab: &str, net: u8) -> Self {
-        let pin = std::fs::File::open(bench.ns(lab, "client")).unwrap();
-        let vip = SocketAddr::from(([10, 87, net, 100], 80));
-        let stream = std::thread::spawn(move || {
-            nix::sched::setns(pin, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            TcpStream::connect_timeout(&vip, Duration::from_secs(30)).unwrap()
-        });
-        let stream = stream.join().unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_mins(2)))
-            .unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    fn ask(&mut self) -> String {
-        self.0.get_mut().write_all(b"who\n").unwrap();
-        self.answer()
-    }
-
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
 }
 
 /// ipvsadm's own lines of servers: address, then its columns.
@@ -146,12 +109,15 @@ fn the_table_is_ipvsadms_and_weights_drain() {
     let before = host();
     bench.up(&bench.lab(&lab("table", 1, "")));
     agrees(&bench, "table");
-    let mut stays = Connection::open(&bench, "table", 1);
+    let mut stays = Connection::open(&bench, "table", [10, 87, 1, 100]);
     let old = stays.ask();
     let other = if old == "s1" { "s2" } else { "s1" };
     bench.ok(&format!("service weight {old} 0"));
     for _ in 0..4 {
-        assert_eq!(Connection::open(&bench, "table", 1).ask(), other);
+        assert_eq!(
+            Connection::open(&bench, "table", [10, 87, 1, 100]).ask(),
+            other
+        );
     }
     assert_eq!(stays.ask(), old, "the established connection goes on");
     // The kernel's estimator turns every two seconds, and renews the counters then.
@@ -225,13 +191,16 @@ fn servers_leave_come_back_and_join() {
     let bench = Bench::new();
     let before = host();
     bench.up(&bench.lab(&lab("join", 2, "")));
-    let mut hangs = Connection::open(&bench, "join", 2);
+    let mut hangs = Connection::open(&bench, "join", [10, 87, 2, 100]);
     let gone = hangs.ask();
     bench.ok(&format!("service remove {gone}"));
     assert_eq!(ipvsadm(&bench, "join", "").len(), 1);
-    hangs.0.get_mut().write_all(b"who\n").unwrap();
+    hangs.send();
     for _ in 0..3 {
-        assert_ne!(Connection::open(&bench, "join", 2).ask(), gone);
+        assert_ne!(
+            Connection::open(&bench, "join", [10, 87, 2, 100]).ask(),
+            gone
+        );
     }
     assert_eq!(
         bench.fails(&format!("service remove {gone}"), 1),
@@ -264,7 +233,7 @@ fn servers_leave_come_back_and_join() {
             .contains("ip daddr 10.87.2.100 tcp dport 80 redirect")
     );
     let answers: std::collections::BTreeSet<_> = (0..6)
-        .map(|_| Connection::open(&bench, "join", 2).ask())
+        .map(|_| Connection::open(&bench, "join", [10, 87, 2, 100]).ask())
         .collect();
     assert_eq!(answers.into_iter().collect::<Vec<_>>(), ["s1", "s2", "s3"]);
     agrees(&bench, "join");
@@ -288,7 +257,7 @@ fn a_server_that_joins_a_tunnel_gets_its_end_of_it() {
         "{links}"
     );
     let answers: std::collections::BTreeSet<_> = (0..6)
-        .map(|_| Connection::open(&bench, "tun", 3).ask())
+        .map(|_| Connection::open(&bench, "tun", [10, 87, 3, 100]).ask())
         .collect();
     assert_eq!(answers.into_iter().collect::<Vec<_>>(), ["s1", "s2", "s3"]);
     bench.ok("down");

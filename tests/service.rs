@@ -4,12 +4,10 @@
 mod common;
 
 use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
-use std::time::Duration;
 
+use common::talk::{Connection, SERVE};
 use common::{Bench, count, frames, host, same_host, until};
 
 /// A client, a director and three machines with a server that says its name each time it is asked.
@@ -19,12 +17,6 @@ fn lab(name: &str, net: u8, servers: &str, extra: &str) -> String {
             "[nodes.{name}]\ninterfaces.eth0 = {{ network = \"lan\", address = \"10.85.{net}.{n}\" }}\n"
         )
     };
-    let serve = "import socketserver, socket\n\
-        class H(socketserver.StreamRequestHandler):\n    \
-            def handle(self):\n        \
-                for line in self.rfile: self.wfile.write((socket.gethostname() + '\\n').encode())\n\
-        socketserver.ThreadingTCPServer.allow_reuse_address = True\n\
-        socketserver.ThreadingTCPServer(('', 80), H).serve_forever()\n";
     let mut text = format!("name = \"{name}\"\n[networks.lan]\nsubnet = \"10.85.{net}.0/24\"\n");
     text += &node(9, "client");
     text += &node(1, "lb");
@@ -32,7 +24,7 @@ fn lab(name: &str, net: u8, servers: &str, extra: &str) -> String {
         text += &node(10 + n, &format!("s{n}"));
         let _ = write!(
             text,
-            "command = [\"python3\", \"-c\", {serve:?}]\nready = {{ tcp = 80 }}\n"
+            "command = [\"python3\", \"-c\", {SERVE:?}]\nready = {{ tcp = 80 }}\n"
         );
     }
     format!(
@@ -41,56 +33,6 @@ fn lab(name: &str, net: u8, servers: &str, extra: &str) -> String {
          [services.web]\nvip = \"10.85.{net}.1\"\nport = 80\ndirector = \"lb\"\nengine = \"nft\"\n\
          servers = {servers}\n{extra}"
     )
-}
-
-/// A TCP connection of the client to the VIP that stays.
-struct Connection(BufReader<TcpStream>);
-
-impl Connection {
-    fn open(bench: &Bench, lab: &str, net: u8) -> Self {
-        let pin = File::open(bench.ns(lab, "client")).unwrap();
-        let vip = SocketAddr::from(([10, 85, net, 1], 80));
-        let stream = std::thread::spawn(move || {
-            nix::sched::setns(pin, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-            TcpStream::connect_timeout(&vip, Duration::from_secs(10)).unwrap()
-        });
-        let stream = stream.join().unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_mins(1)))
-            .unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    /// Asks for the server's name.
-    fn ask(&mut self) -> String {
-        self.send();
-        self.answer()
-    }
-
-    fn send(&mut self) {
-        self.0.get_mut().write_all(b"who\n").unwrap();
-    }
-
-    fn answer(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn port(&self) -> u16 {
-        self.0.get_ref().local_addr().unwrap().port()
-    }
-
-    /// Closes it and waits for the server to do the same.
-    fn close(mut self) {
-        self.0
-            .get_mut()
-            .shutdown(std::net::Shutdown::Write)
-            .unwrap();
-        let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).unwrap();
-        assert!(rest.is_empty());
-    }
 }
 
 fn squeezed(text: &str) -> Vec<String> {
@@ -104,13 +46,13 @@ fn weight_0_drains_and_back_again() {
     let bench = Bench::new();
     let before = host();
     bench.up(&bench.lab(&lab("drain", 1, r#"["s1", "s2"]"#, "")));
-    let mut stays = Connection::open(&bench, "drain", 1);
+    let mut stays = Connection::open(&bench, "drain", [10, 85, 1, 1]);
     let old = stays.ask();
     let other = if old == "s1" { "s2" } else { "s1" };
 
     assert_eq!(bench.ok(&format!("service weight {old} 0")), "");
     for _ in 0..4 {
-        let mut new = Connection::open(&bench, "drain", 1);
+        let mut new = Connection::open(&bench, "drain", [10, 85, 1, 1]);
         assert_eq!(new.ask(), other);
         new.close();
     }
@@ -183,7 +125,7 @@ fn weight_0_drains_and_back_again() {
     );
     let mut both: Vec<_> = (0..2)
         .map(|_| {
-            let mut new = Connection::open(&bench, "drain", 1);
+            let mut new = Connection::open(&bench, "drain", [10, 85, 1, 1]);
             let name = new.ask();
             new.close();
             name
@@ -210,15 +152,15 @@ fn a_removed_servers_connections_hang_and_go_on_when_it_is_back() {
     let bench = Bench::new();
     let before = host();
     bench.up(&bench.lab(&lab("leave", 2, r#"["s1", "s2"]"#, "")));
-    let mut stays = Connection::open(&bench, "leave", 2);
-    let mut hangs = Connection::open(&bench, "leave", 2);
+    let mut stays = Connection::open(&bench, "leave", [10, 85, 2, 1]);
+    let mut hangs = Connection::open(&bench, "leave", [10, 85, 2, 1]);
     let (kept, gone) = (stays.ask(), hangs.ask());
     assert_ne!(kept, gone);
 
     bench.ok(&format!("service remove {gone}"));
     assert_eq!(stays.ask(), kept);
     for _ in 0..3 {
-        let mut new = Connection::open(&bench, "leave", 2);
+        let mut new = Connection::open(&bench, "leave", [10, 85, 2, 1]);
         assert_eq!(new.ask(), kept);
         new.close();
     }
@@ -251,8 +193,8 @@ fn a_removed_servers_connections_hang_and_go_on_when_it_is_back() {
     hangs.close();
 
     // Drained first: waits for the last connection, then nothing is cut.
-    let mut last = Connection::open(&bench, "leave", 2);
-    let mut other = Connection::open(&bench, "leave", 2);
+    let mut last = Connection::open(&bench, "leave", [10, 85, 2, 1]);
+    let mut other = Connection::open(&bench, "leave", [10, 85, 2, 1]);
     if last.ask() != gone {
         std::mem::swap(&mut last, &mut other);
     }
@@ -290,7 +232,7 @@ fn a_node_joins_at_run_time_and_shares_the_load() {
     let bench = Bench::new();
     let before = host();
     bench.up(&bench.lab(&lab("join", 3, r#"["s1", "s2"]"#, "")));
-    let mut stays = Connection::open(&bench, "join", 3);
+    let mut stays = Connection::open(&bench, "join", [10, 85, 3, 1]);
     let old = stays.ask();
     assert_eq!(
         bench.outside("join", "s3", "nft list ruleset"),
@@ -305,7 +247,7 @@ fn a_node_joins_at_run_time_and_shares_the_load() {
     );
     let mut answers: Vec<_> = (0..6)
         .map(|_| {
-            let mut new = Connection::open(&bench, "join", 3);
+            let mut new = Connection::open(&bench, "join", [10, 85, 3, 1]);
             let name = new.ask();
             new.close();
             name

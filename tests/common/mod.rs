@@ -6,6 +6,8 @@ pub mod browser;
 pub mod caller;
 pub mod tape;
 
+pub mod talk;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
