@@ -39,7 +39,6 @@ fn a_command_runs_under_a_kernel_with_ipvs_as_if_it_ran_here() {
 
 #[test]
 fn it_ends_when_its_time_is_over() {
-    let output = with_ipvs(&["--time", "5"], "echo begun; exec sleep 600");
+    let output = with_ipvs(&["--time", "5"], "exec sleep 600");
     assert_eq!(output.status.code(), Some(124), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout), "begun\n");
 }
