@@ -16,6 +16,7 @@ const DR: Recipe = Recipe {
               check = { http = \"http://VIP:8080/\", every = \"200ms\", timeout = \"500ms\" }",
     listen: "0.0.0.0",
     through_director: false,
+    director: "address = \"10.85.1.3\"",
 };
 
 const LOOPBACK: Recipe = Recipe {

@@ -13,6 +13,7 @@ const DR: Recipe = Recipe {
               check = { http = \"http://VIP:8080/\", every = \"500ms\", timeout = \"2s\" }",
     listen: "0.0.0.0",
     through_director: false,
+    director: "address = \"10.85.1.3\"",
 };
 
 /// `ipvsadm --save -n` lines of a server.
@@ -69,6 +70,7 @@ fn a_tunnels_end_without_the_vip_is_dead() {
     let mut lab = Recipe {
         service: "engine = \"ipvs\"\nmethod = \"tun\"\n\
                   check = { http = \"http://VIP:8080/\", every = \"500ms\", timeout = \"2s\" }",
+        director: "address = \"10.85.1.9\", aliases = [\"10.85.1.3\"]",
         ..DR
     }
     .up();

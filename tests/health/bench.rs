@@ -41,6 +41,8 @@ pub struct Recipe {
     pub listen: &'static str,
     /// Whether the servers' default route leads to the director, and its own to the router (NAT).
     pub through_director: bool,
+    /// The director's address and the VIP, where that is another (tunnels must not begin at the VIP).
+    pub director: &'static str,
 }
 
 impl Recipe {
@@ -50,6 +52,7 @@ impl Recipe {
             service,
             listen,
             through_director,
+            director: address,
         } = self;
         let server = |n: usize| {
             let rip = format!("10.85.1.{}", 3 + n);
@@ -86,7 +89,7 @@ impl Recipe {
              interfaces.eth1 = {{ network = \"outside\", address = \"10.85.0.2\" }}\n\
              interfaces.eth2 = {{ network = \"servers\", address = \"10.85.1.2\" }}\n\
              [nodes.lb]\n\
-             interfaces.eth1 = {{ network = \"servers\", address = \"{VIP}\" }}\n\
+             interfaces.eth1 = {{ network = \"servers\", {address} }}\n\
              {director}{server1}{server2}\
              [services.web]\n\
              vip = \"{VIP}\"\n\
