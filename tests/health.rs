@@ -7,16 +7,13 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use bench::{Lab, Recipe};
+use bench::{Lab, PLAIN, Recipe};
 use common::{count, frames, until};
 
 const DR: Recipe = Recipe {
-    name: "check",
     service: "engine = \"nft\"\n\
               check = { http = \"http://VIP:8080/\", every = \"200ms\", timeout = \"500ms\" }",
-    listen: "0.0.0.0",
-    through_director: false,
-    director: "address = \"10.85.1.3\"",
+    ..PLAIN
 };
 
 const LOOPBACK: Recipe = Recipe {
@@ -189,4 +186,35 @@ fn checks_are_seen_on_the_servers_pass_no_director_and_prove_nothing() {
     }
     let proof = lab.bench.ok("proof check");
     assert!(proof.contains("4 connections"), "{proof}");
+}
+
+#[test]
+fn commands_and_checks_agree() {
+    let mut lab = DR.up();
+    lab.kill("server1");
+    death(&mut lab, "server1");
+    let said = lab.bench.run("service weight web server1 5");
+    assert!(said.status.success());
+    let said = common::text(&said.stderr) + &common::text(&said.stdout);
+    let expected =
+        "server server1:8080 of service web is dead: it gets weight 5 when it lives again";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(lab.weights()[0], ("server1".into(), 0));
+    let table = lab.bench.ok("service web");
+    assert!(
+        table.contains("server1:8080 is dead: no connection to"),
+        "{table}"
+    );
+    lab.start("server1");
+    assert_eq!(lab.event("server-revived")["weight"], 5);
+    assert_eq!(lab.weights()[0], ("server1".into(), 5));
+
+    // One that leaves is checked no more, one that joins is.
+    lab.bench.ok("service remove web server2");
+    lab.bench.ok("service add web server2");
+    lab.kill("server2");
+    assert_eq!(
+        death(&mut lab, "server2"),
+        "no connection to 10.85.1.3:8080: Connection refused"
+    );
 }

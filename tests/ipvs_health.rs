@@ -5,15 +5,12 @@
 mod bench;
 mod common;
 
-use bench::{PORT, Recipe, VIP};
+use bench::{PLAIN, PORT, Recipe, VIP};
 
 const DR: Recipe = Recipe {
-    name: "ipvscheck",
     service: "engine = \"ipvs\"\n\
               check = { http = \"http://VIP:8080/\", every = \"500ms\", timeout = \"2s\" }",
-    listen: "0.0.0.0",
-    through_director: false,
-    director: "address = \"10.85.1.3\"",
+    ..PLAIN
 };
 
 /// `ipvsadm --save -n` lines of a server.

@@ -45,6 +45,15 @@ pub struct Recipe {
     pub director: &'static str,
 }
 
+/// Servers that listen everywhere, and a director whose only address is the VIP.
+pub const PLAIN: Recipe = Recipe {
+    name: "check",
+    service: "",
+    listen: "0.0.0.0",
+    through_director: false,
+    director: "address = \"10.85.1.3\"",
+};
+
 impl Recipe {
     fn text(&self, folder: &std::path::Path) -> String {
         let Self {
