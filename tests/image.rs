@@ -2,7 +2,7 @@
 //! by killed ones and by ordinary users, and the Tomcat image answering requests.
 //!
 //! Needs root (it makes overlay mounts and becomes `nobody`), and the packages skopeo, umoci, curl,
-//! iproute2 and util-linux. What is missing fails a test; nothing is skipped.
+//! docker-registry, apache2-utils, iproute2 and util-linux. What is missing fails a test; nothing is skipped.
 
 #[path = "image/hostile.rs"]
 mod hostile;
@@ -10,6 +10,8 @@ mod hostile;
 mod layers;
 #[path = "image/layouts.rs"]
 mod layouts;
+#[path = "image/registry.rs"]
+mod registry;
 #[path = "image/store.rs"]
 mod store;
 #[path = "image/tarball.rs"]

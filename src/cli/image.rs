@@ -1,4 +1,4 @@
-//! `nslab image build | list | rm`.
+//! `nslab image build | pull | list | rm`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::image::{Error, Image, ImageInfo, Store};
 use crate::report::progress::ImageProgress;
 
-/// Build, list and remove images.
+/// Build, pull, list and remove images.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
     #[command(subcommand)]
@@ -32,6 +32,15 @@ pub enum ImageCommand {
         /// Also write the OCI image layout to this folder, which must not exist
         #[arg(short, long, value_name = "DIR")]
         output: Option<PathBuf>,
+        /// Print the image as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Pull an image from a registry, also if the store has it: its tag may mean another one now
+    Pull {
+        /// As `nginx:1.27`, `quay.io/name/image@sha256:...` or `localhost:5000/image`
+        #[arg(value_name = "IMAGE")]
+        image: String,
         /// Print the image as JSON
         #[arg(long)]
         json: bool,
@@ -76,6 +85,16 @@ pub fn run(args: &ImageArgs) -> Result<(), Error> {
             if let Some(output) = output {
                 store.export(&image, output)?;
             }
+            print(&if *json {
+                built_json(&image)
+            } else {
+                built_line(&image)
+            })
+        }
+        ImageCommand::Pull { image, json } => {
+            let mut shown = ImageProgress::new();
+            let image = store.pull(image, &mut |event| shown.event(event))?;
+            drop(shown);
             print(&if *json {
                 built_json(&image)
             } else {

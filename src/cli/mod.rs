@@ -82,7 +82,7 @@ enum Command {
     Schema(schema::Args),
     /// Print completions for a shell
     Completions(completions::Args),
-    /// Build, list and remove images
+    /// Build, pull, list and remove images
     Image(image::ImageArgs),
 }
 

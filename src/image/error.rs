@@ -95,6 +95,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A registry does not give an image.
+    #[error("image `{reference}`: {why}")]
+    Registry {
+        /// The reference, complete.
+        reference: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// Content is not what its digest says.
     #[error("{what} is damaged: its digest is {got}, not {want}")]
     Digest {

@@ -1,11 +1,14 @@
-//! Images: recipes built from Debian packages, OCI image layouts, the layer applier, the store.
-//! Knows nothing of labs.
+//! Images: recipes built from Debian packages, registries, OCI image layouts and archives, the layer
+//! applier, the store. Knows nothing of labs.
 //!
 //! ```text
 //! reference --+-- recipe --debs--build--pack--> OCI layout --+
+//!             +-- registry --pull-------------> OCI layout --+
+//!             +-- archive --unpack------------> OCI layout --+
 //!             +-- OCI layout --------------------------------+--layer--> store/layers/<diff id>
 //! ```
 
+mod archive;
 mod beneath;
 mod build;
 mod debs;
@@ -18,9 +21,11 @@ mod layout;
 mod pack;
 mod recipe;
 mod reference;
+mod registry;
 mod store;
 mod tarread;
 mod unpack;
+mod zstd;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,6 +85,15 @@ pub enum Progress {
         done: u64,
         /// Bytes in all, where that is known.
         total: Option<u64>,
+    },
+    /// How far the download of a blob is.
+    Blob {
+        /// Its digest, `sha256:...`.
+        digest: String,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
     },
     /// Something worth a line, such as what the build script wrote.
     Log(String),

@@ -83,9 +83,13 @@ impl<R: Read> Reader<R> {
     pub(super) fn next(&mut self) -> Result<Option<Entry>, LayerError> {
         let mut ext = self.global.clone();
         loop {
-            self.skip(self.left.saturating_add(self.padding))?;
+            self.skip(self.left)?;
             self.left = 0;
-            self.padding = 0;
+            // umoci's `insert` ends an archive with the last file's last byte, and Go's archive/tar,
+            // which the field's tools read with, takes that for the end.
+            if !self.skip_padding()? {
+                return Ok(None);
+            }
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
@@ -223,6 +227,14 @@ impl<R: Read> Reader<R> {
             return Err(LayerError::Tar("it ends within an extension header".into()));
         }
         Ok(data)
+    }
+
+    /// Skips what fills up the last block; `false` at the archive's end.
+    fn skip_padding(&mut self) -> Result<bool, LayerError> {
+        let padding = std::mem::take(&mut self.padding);
+        io::copy(&mut self.inner.by_ref().take(padding), &mut io::sink())
+            .map(|n| n == padding)
+            .map_err(LayerError::Read)
     }
 
     fn skip(&mut self, bytes: u64) -> Result<(), LayerError> {

@@ -1,7 +1,7 @@
 //! From a layer's blob to its folder in the store: read once, verified before it gets its name.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,10 @@ use super::error::{Error, IoContext, LayerError};
 use super::files;
 use super::layer::{self, Applied, Limits};
 use super::layout::{Compression, Layer};
+use super::zstd::Frames;
+
+/// Bytes that the zstd decoder reads at a time.
+const BUFFER: usize = 256 * 1024;
 
 /// Name of the file, next to a layer's folder, with the bytes of its files.
 fn size_path(store: &Path, hex: &str) -> PathBuf {
@@ -115,6 +119,12 @@ fn apply(layer: &Layer, into: &Path, progress: &mut dyn FnMut(Progress)) -> Resu
         }
         Compression::Gzip => {
             let mut tar = Hashed::new(MultiGzDecoder::new(&mut blob));
+            let applied = layer::apply(&mut tar, dest, root, Limits::default()).map_err(failed)?;
+            (applied, tar.finish().1)
+        }
+        Compression::Zstd => {
+            let frames = Frames::new(BufReader::with_capacity(BUFFER, &mut blob));
+            let mut tar = Hashed::new(frames);
             let applied = layer::apply(&mut tar, dest, root, Limits::default()).map_err(failed)?;
             (applied, tar.finish().1)
         }

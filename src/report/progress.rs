@@ -1,9 +1,10 @@
 //! Progress of images: bars on a terminal, plain lines elsewhere.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::image::Progress;
 
@@ -21,8 +22,17 @@ use crate::image::Progress;
 /// ```
 #[derive(Debug)]
 pub struct ImageProgress {
-    bar: Option<ProgressBar>,
+    bars: Option<Bars>,
     stage: String,
+}
+
+#[derive(Debug)]
+struct Bars {
+    all: MultiProgress,
+    /// What is done now.
+    stage: ProgressBar,
+    /// One a blob that is being pulled, by digest.
+    blobs: HashMap<String, ProgressBar>,
 }
 
 impl Default for ImageProgress {
@@ -34,14 +44,19 @@ impl Default for ImageProgress {
 impl ImageProgress {
     /// Bars if standard error is a terminal, else lines.
     pub fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar.set_style(spinner());
-            bar
+        let bars = std::io::stderr().is_terminal().then(|| {
+            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+            let stage = all.add(ProgressBar::no_length());
+            stage.enable_steady_tick(Duration::from_millis(100));
+            stage.set_style(spinner());
+            Bars {
+                all,
+                stage,
+                blobs: HashMap::new(),
+            }
         });
         Self {
-            bar,
+            bars,
             stage: String::new(),
         }
     }
@@ -49,66 +64,99 @@ impl ImageProgress {
     /// Lines, also on a terminal.
     pub fn plain() -> Self {
         Self {
-            bar: None,
+            bars: None,
             stage: String::new(),
         }
     }
 
     /// Shows an event.
     pub fn event(&mut self, event: Progress) {
-        match &self.bar {
-            None => {
+        let Some(bars) = &mut self.bars else {
+            if let Some(line) = line(&event) {
+                // Standard error is gone: nobody to tell.
+                let _ = writeln!(std::io::stderr(), "{line}");
+            }
+            return;
+        };
+        let bar = &bars.stage;
+        match event {
+            Progress::Stage { text, step, of } => {
+                self.stage = format!("[{step}/{of}] {text}");
+                bar.set_style(spinner());
+                bar.set_message(self.stage.clone());
+            }
+            Progress::Bytes {
+                done,
+                total: Some(total),
+                ..
+            } => {
+                if bar.length() != Some(total) {
+                    bar.set_style(bytes());
+                    bar.set_length(total);
+                }
+                bar.set_position(done);
+                bar.set_message(self.stage.clone());
+            }
+            Progress::Bytes {
+                done, total: None, ..
+            } => {
+                bar.set_message(format!("{} {}", self.stage, HumanBytes(done)));
+            }
+            Progress::Blob {
+                digest,
+                done,
+                total,
+            } => bars.blob(&digest, done, total),
+            event @ Progress::Log(_) => bars.all.suspend(|| {
                 if let Some(line) = line(&event) {
-                    // Standard error is gone: nobody to tell.
+                    let _ = writeln!(std::io::stderr(), "{line}");
+                }
+            }),
+            event @ Progress::Done { .. } => {
+                bars.clear();
+                if let Some(line) = line(&event) {
                     let _ = writeln!(std::io::stderr(), "{line}");
                 }
             }
-            Some(bar) => match event {
-                Progress::Stage { text, step, of } => {
-                    self.stage = format!("[{step}/{of}] {text}");
-                    bar.set_style(spinner());
-                    bar.set_message(self.stage.clone());
-                }
-                Progress::Bytes {
-                    done,
-                    total: Some(total),
-                    ..
-                } => {
-                    if bar.length() != Some(total) {
-                        bar.set_style(bytes());
-                        bar.set_length(total);
-                    }
-                    bar.set_position(done);
-                    bar.set_message(self.stage.clone());
-                }
-                Progress::Bytes {
-                    done, total: None, ..
-                } => {
-                    bar.set_message(format!("{} {}", self.stage, HumanBytes(done)));
-                }
-                event @ Progress::Log(_) => bar.suspend(|| {
-                    if let Some(line) = line(&event) {
-                        let _ = writeln!(std::io::stderr(), "{line}");
-                    }
-                }),
-                event @ Progress::Done { .. } => {
-                    bar.finish_and_clear();
-                    if let Some(line) = line(&event) {
-                        let _ = writeln!(std::io::stderr(), "{line}");
-                    }
-                }
-            },
         }
+    }
+}
+
+impl Bars {
+    fn blob(&mut self, digest: &str, done: u64, total: u64) {
+        let all = &self.all;
+        let bar = self.blobs.entry(digest.to_owned()).or_insert_with(|| {
+            let bar = all.add(ProgressBar::new(total));
+            bar.set_style(blob());
+            bar.set_message(short(digest).to_owned());
+            bar
+        });
+        bar.set_position(done);
+        if done == total {
+            bar.finish();
+        }
+    }
+
+    fn clear(&mut self) {
+        for (_, bar) in self.blobs.drain() {
+            bar.finish_and_clear();
+        }
+        self.stage.finish_and_clear();
     }
 }
 
 impl Drop for ImageProgress {
     fn drop(&mut self) {
-        // After an error the bar would stay above its message.
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        // After an error the bars would stay above its message.
+        if let Some(bars) = &mut self.bars {
+            bars.clear();
         }
     }
+}
+
+/// As much of a digest as people compare.
+fn short(digest: &str) -> &str {
+    digest.get(..19).unwrap_or(digest)
 }
 
 /// An event as a line; bytes are no line's worth.
@@ -116,6 +164,11 @@ fn line(event: &Progress) -> Option<String> {
     match event {
         Progress::Stage { text, step, of } => Some(format!("[{step}/{of}] {text}")),
         Progress::Bytes { .. } => None,
+        Progress::Blob {
+            digest,
+            done,
+            total,
+        } => (done == total).then(|| format!("      {} {}", short(digest), HumanBytes(*total))),
         Progress::Log(text) => Some(format!("      {text}")),
         Progress::Done { name, bytes, took } => Some(format!(
             "image {name}: {} in {:.1} s",
@@ -131,6 +184,11 @@ fn spinner() -> ProgressStyle {
 
 fn bytes() -> ProgressStyle {
     style("{spinner} {msg} {wide_bar} {bytes}/{total_bytes}")
+}
+
+/// A blob's: how far, how fast, how long still.
+fn blob() -> ProgressStyle {
+    style("      {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -157,6 +215,16 @@ mod tests {
             }),
             None
         );
+        let blob = |done| Progress::Blob {
+            digest: format!("sha256:{}", "0123456789abcdef".repeat(4)),
+            done,
+            total: 3 << 20,
+        };
+        assert_eq!(line(&blob(5)), None);
+        assert_eq!(
+            line(&blob(3 << 20)).as_deref(),
+            Some("      sha256:0123456789ab 3.00 MiB")
+        );
         let done = Progress::Done {
             name: "tomcat".into(),
             bytes: 80 << 20,
@@ -173,6 +241,7 @@ mod tests {
         for template in [
             "{spinner} {msg} {elapsed}",
             "{spinner} {msg} {wide_bar} {bytes}/{total_bytes}",
+            "      {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
         ] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }

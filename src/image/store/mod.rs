@@ -3,31 +3,33 @@
 //! ```text
 //! layers/<hex of diff id>/   a layer, unpacked; complete when it has this name
 //! images/<key>.json          what a reference was resolved to
-//! oci/<recipe>-<digest>/     the layout that a recipe's build made
+//! oci/<key>/                 the layout that a recipe's build, a pull or an archive made
+//! partial/<hex of digest>    a blob's download that is not complete
 //! debs/ apt/ build/ locks/   what building needs
 //! ```
 //!
 //! Whatever is written appears by a rename, under a lock that ends with its process, so two nslab
 //! at once and one killed in the middle leave nothing half done.
 
+mod record;
+mod sources;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-use serde::{Deserialize, Serialize};
+use std::time::Instant;
 
 use super::debs::Folders;
 use super::error::{Error, IoContext};
 use super::hashcache::HashCache;
 use super::recipe::{self, Recipe, Source};
-use super::reference::Reference;
-use super::unpack::{forget_size, is_layer, unpack};
-use super::{Image, Progress, RunConfig, build, digest, files, layout};
+use super::reference::{self, Reference};
+use super::{Image, Progress, build, digest, files};
 
-/// Version of the records' format; others are ignored and made anew.
-const RECORD: u32 = 1;
+pub use record::ImageInfo;
+use record::user_of;
+
 /// Environment variable with the store's folder.
 const VARIABLE: &str = "NSLAB_STORE";
 
@@ -37,46 +39,12 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// An image in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ImageInfo {
-    /// Name that [`Store::remove`] takes: the recipe's, or a layout's path with its tag.
-    pub name: String,
-    /// Digest of its manifest.
-    pub digest: String,
-    /// `recipe` or `layout`.
-    pub kind: String,
-    /// Bytes of its layers as blobs.
-    pub size: u64,
-    /// Bytes of all files of its layers.
-    pub unpacked: u64,
-    /// When it was unpacked, seconds since 1970.
-    pub created: u64,
-    /// Its OCI image layout.
-    pub layout: PathBuf,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Record {
-    version: u32,
-    name: String,
-    kind: String,
-    digest: String,
-    /// Hexadecimal diff ids, the uppermost first, none twice.
-    layers: Vec<String>,
-    size: u64,
-    unpacked: u64,
-    created: u64,
-    layout: PathBuf,
-    config: RunConfig,
-}
-
 impl Store {
     /// Opens the store in `root`, which is made if it is not there.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = std::path::absolute(root).on("find", root)?;
         for sub in [
-            "images", "oci", "debs", "apt", "build", "locks", "cache", "layers",
+            "images", "oci", "partial", "debs", "apt", "build", "locks", "cache", "layers",
         ] {
             let path = root.join(sub);
             fs::create_dir_all(&path).on("create folder", &path)?;
@@ -115,10 +83,13 @@ impl Store {
 
     /// Provides an image, with its layers unpacked.
     ///
-    /// `reference` is the name of a recipe (`tomcat`: the first of the folders `search` that has
-    /// `tomcat/image.toml`, else the one that is part of nslab), or the path of an OCI image layout
-    /// or a recipe that begins with `/`, `./` or `../`, a layout's with an optional `:tag`. Relative
-    /// paths start at the working directory.
+    /// `reference` is
+    /// - the name of a recipe (`tomcat`: the first of the folders `search` that has
+    ///   `tomcat/image.toml`, else the one that is part of nslab);
+    /// - an image of a registry (`nginx:1.27`, `host:5000/name@sha256:...`), pulled if it is not
+    ///   in the store; a bare word that is no recipe is one of Docker Hub;
+    /// - a path that begins with `/`, `./` or `../`: a recipe, an OCI image layout or an archive,
+    ///   the latter two with an optional `:tag`. Relative paths start at the working directory.
     ///
     /// A recipe is built if it never was or its digest changed; that takes the thread a quarter of
     /// a minute and a download, and ends when the thread ends. An image that is there takes less
@@ -130,15 +101,33 @@ impl Store {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Image, Error> {
         let mut image = match Reference::parse(reference)? {
-            Reference::Recipe(name) => {
-                let source = find(&name, search).ok_or_else(|| not_found(&name, search))?;
-                self.recipe(source, false, progress)?
-            }
-            Reference::Folder { path, tag: None } if path.join(recipe::FILE).is_file() => {
+            Reference::Name(name) => match find(&name, search) {
+                Some(source) => self.recipe(source, false, progress)?,
+                None => self
+                    .remote(&reference::remote(&name)?, false, progress)
+                    .map_err(|e| no_recipe_either(&name, search, e))?,
+            },
+            Reference::Remote(remote) => self.remote(&remote, false, progress)?,
+            Reference::Path { path, tag: None } if path.join(recipe::FILE).is_file() => {
                 self.recipe(Source::Folder(path), false, progress)?
             }
-            Reference::Folder { path, tag } => self.layout(&path, tag.as_deref(), progress)?,
+            Reference::Path { path, tag } if path.is_file() => {
+                self.archive(&path, tag.as_deref(), progress)?
+            }
+            Reference::Path { path, tag } => self.layout(&path, tag.as_deref(), progress)?,
         };
+        reference.clone_into(&mut image.reference);
+        Ok(image)
+    }
+
+    /// Pulls an image of a registry, also one that the store has: what its tag stands for may have
+    /// changed. The registry is asked for the manifest; layers that are there are not pulled again.
+    pub fn pull(
+        &self,
+        reference: &str,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Image, Error> {
+        let mut image = self.remote(&reference::remote(reference)?, true, progress)?;
         reference.clone_into(&mut image.reference);
         Ok(image)
     }
@@ -293,202 +282,6 @@ impl Store {
         progress(record.done(start));
         Ok(self.image(record))
     }
-
-    fn layout(
-        &self,
-        path: &Path,
-        tag: Option<&str>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Image, Error> {
-        let dir = path.canonicalize().on("find", path)?;
-        if !dir.join("index.json").is_file() {
-            return Err(Error::Layout {
-                path: dir,
-                why: format!(
-                    "it has neither an index.json nor, as a recipe, an {}",
-                    recipe::FILE
-                ),
-            });
-        }
-        let name = match tag {
-            Some(tag) => format!("{}:{tag}", dir.display()),
-            None => dir.display().to_string(),
-        };
-        let key = format!("layout-{}", short(&digest::of(name.as_bytes())));
-        let now = layout::manifest_digest(&dir, tag)?;
-        let known = |s: &Self| s.recorded(&key).filter(|image| image.digest == now);
-        if let Some(image) = known(self) {
-            return Ok(image);
-        }
-        let _lock = files::lock(&self.root.join("locks").join(&key), || {
-            progress(Progress::Log(format!(
-                "waiting for another nslab that unpacks {name}"
-            )));
-        })?;
-        if let Some(image) = known(self) {
-            return Ok(image);
-        }
-        let start = Instant::now();
-        let old = self.load(&key);
-        progress(Progress::Stage {
-            text: format!("unpacking {name}"),
-            step: 1,
-            of: 1,
-        });
-        let record = self.import(&key, &name, "layout", &dir, tag, progress)?;
-        if let Some(old) = old {
-            self.sweep(old.layers.into_iter().collect())?;
-        }
-        progress(record.done(start));
-        Ok(self.image(record))
-    }
-
-    /// Unpacks a layout's image and records it under `key`.
-    fn import(
-        &self,
-        key: &str,
-        name: &str,
-        kind: &str,
-        dir: &Path,
-        tag: Option<&str>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Record, Error> {
-        let contents = layout::read(dir, tag)?;
-        let mut layers = Vec::new();
-        let (mut size, mut unpacked) = (0, 0);
-        for layer in &contents.layers {
-            unpacked += unpack(&self.root, layer, progress)?;
-            size += layer.size;
-        }
-        for layer in contents.layers.iter().rev() {
-            // Overlayfs takes no folder twice; the lower one of two equal layers adds nothing.
-            let hex = digest::sha256_hex(&layer.diff_id)
-                .unwrap_or_default()
-                .to_owned();
-            if !layers.contains(&hex) {
-                layers.push(hex);
-            }
-        }
-        let created = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs());
-        let record = Record {
-            version: RECORD,
-            name: name.to_owned(),
-            kind: kind.to_owned(),
-            digest: contents.digest,
-            layers,
-            size,
-            unpacked,
-            created,
-            layout: dir.to_owned(),
-            config: contents.config,
-        };
-        let path = self.record_path(key);
-        serde_json::to_vec_pretty(&record)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| files::replace(&path, &bytes))
-            .on("write", &path)?;
-        Ok(record)
-    }
-
-    fn record_path(&self, key: &str) -> PathBuf {
-        self.root.join("images").join(format!("{key}.json"))
-    }
-
-    fn load(&self, key: &str) -> Option<Record> {
-        read_record(&self.record_path(key))
-    }
-
-    /// The image under `key` if it and all its layers are there.
-    fn recorded(&self, key: &str) -> Option<Image> {
-        let record = self.load(key)?;
-        record
-            .layers
-            .iter()
-            .all(|hex| is_layer(&self.root, hex))
-            .then(|| self.image(record))
-    }
-
-    fn image(&self, record: Record) -> Image {
-        let layers = record
-            .layers
-            .iter()
-            .map(|hex| self.root.join("layers").join(hex))
-            .collect();
-        Image {
-            reference: record.name,
-            digest: record.digest,
-            layers,
-            config: record.config,
-        }
-    }
-
-    fn records(&self) -> Result<Vec<(PathBuf, Record)>, Error> {
-        let dir = self.root.join("images");
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&dir).on("list", &dir)? {
-            let path = entry.on("list", &dir)?.path();
-            if let Some(record) = read_record(&path) {
-                records.push((path, record));
-            }
-        }
-        Ok(records)
-    }
-
-    /// Removes those of `layers` that no image has and nobody has mounted.
-    fn sweep(&self, mut layers: BTreeSet<String>) -> Result<(), Error> {
-        for (_, record) in self.records()? {
-            for hex in &record.layers {
-                layers.remove(hex);
-            }
-        }
-        for hex in layers {
-            if user_of(&BTreeSet::from([hex.clone()])).is_some() {
-                continue;
-            }
-            let lock = self.root.join("locks").join(format!("layer-{hex}"));
-            let _lock = files::lock(&lock, || {})?;
-            // By a rename first: what has the layer's name is whole.
-            let (path, gone) = (
-                self.root.join("layers").join(&hex),
-                self.root.join("layers").join(format!(".old-{hex}")),
-            );
-            files::remove_tree(&gone)?;
-            forget_size(&self.root, &hex)?;
-            if fs::rename(&path, &gone).is_ok() {
-                files::remove_tree(&gone)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Record {
-    fn info(self) -> ImageInfo {
-        ImageInfo {
-            name: self.name,
-            digest: self.digest,
-            kind: self.kind,
-            size: self.size,
-            unpacked: self.unpacked,
-            created: self.created,
-            layout: self.layout,
-        }
-    }
-
-    fn done(&self, since: Instant) -> Progress {
-        Progress::Done {
-            name: self.name.clone(),
-            bytes: self.unpacked,
-            took: since.elapsed(),
-        }
-    }
-}
-
-fn read_record(path: &Path) -> Option<Record> {
-    let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (record.version == RECORD).then_some(record)
 }
 
 fn short(digest: &str) -> &str {
@@ -505,37 +298,22 @@ fn find(name: &str, search: &[PathBuf]) -> Option<Source> {
         .or_else(|| recipe::embedded(name))
 }
 
-fn not_found(name: &str, search: &[PathBuf]) -> Error {
+/// A bare word may have been meant as a recipe.
+fn no_recipe_either(name: &str, search: &[PathBuf], error: Error) -> Error {
+    let Error::Registry { why, .. } = error else {
+        return error;
+    };
     let looked: Vec<_> = search
         .iter()
         .map(|d| d.join(name).join(recipe::FILE).display().to_string())
         .collect();
     let looked = if looked.is_empty() {
-        "nowhere else".into()
+        String::new()
     } else {
-        looked.join(", ")
+        format!(", and there is no {}", looked.join(", "))
     };
     Error::Reference {
         reference: name.to_owned(),
-        why: format!(
-            "no such recipe is built in, and there is no {looked}; images of registries are not \
-             supported yet"
-        ),
+        why: format!("no such recipe is built in{looked}; as an image of Docker Hub: {why}"),
     }
-}
-
-/// A process in whose mount namespace one of these layers is mounted, as far as this user can see.
-fn user_of(layers: &BTreeSet<String>) -> Option<u32> {
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-            continue;
-        };
-        let Ok(mounts) = fs::read_to_string(entry.path().join("mountinfo")) else {
-            continue;
-        };
-        if layers.iter().any(|hex| mounts.contains(hex.as_str())) {
-            return Some(pid);
-        }
-    }
-    None
 }
