@@ -4,6 +4,10 @@
 //! Needs root (it makes overlay mounts and becomes `nobody`), and the packages skopeo, umoci, curl,
 //! docker-registry, apache2-utils, iproute2 and util-linux. What is missing fails a test; nothing is skipped.
 
+#[path = "image/archives.rs"]
+mod archives;
+#[path = "image/broken.rs"]
+mod broken;
 #[path = "image/hostile.rs"]
 mod hostile;
 #[path = "image/layers.rs"]
@@ -12,6 +16,8 @@ mod layers;
 mod layouts;
 #[path = "image/registry.rs"]
 mod registry;
+#[path = "image/served.rs"]
+mod served;
 #[path = "image/store.rs"]
 mod store;
 #[path = "image/tarball.rs"]

@@ -230,8 +230,8 @@ mod tests {
         }
     }
 
-    fn basic(user: &str, password: &str) -> Option<RegistryAuth> {
-        Some(RegistryAuth::Basic(user.into(), password.into()))
+    fn basic(user: &str, password: &str) -> RegistryAuth {
+        RegistryAuth::Basic(user.into(), password.into())
     }
 
     #[test]
@@ -240,9 +240,9 @@ mod tests {
         let file = br#"{"auths":{"r.example:5000":{"auth":"bWU6c2VjcmV0"},"e.example":{}},
                         "credsStore":"pass"}"#;
         let me = in_file(file, "r.example:5000", nobody).unwrap();
-        assert_eq!(me, basic("me", "secret"));
+        assert_eq!(me, Some(basic("me", "secret")));
         let other = in_file(file, "e.example", helper("pass")).unwrap();
-        assert_eq!(other, basic("h", "s"));
+        assert_eq!(other, Some(basic("h", "s")));
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
                         "credHelpers":{"r.example":"own"},"credsStore":"pass"}"#;
         assert_eq!(
             in_file(file, "r.example", helper("own")).unwrap(),
-            basic("h", "s")
+            Some(basic("h", "s"))
         );
         assert!(in_file(file, "r.example", |_| Ok(None)).unwrap().is_none());
     }
@@ -261,7 +261,7 @@ mod tests {
         let file = br#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6c2VjcmV0"}}}"#;
         assert_eq!(
             in_file(file, server("docker.io"), nobody).unwrap(),
-            basic("me", "secret")
+            Some(basic("me", "secret"))
         );
     }
 
