@@ -1,7 +1,7 @@
 //! Lab events as lines, as a progress bar on a terminal, or as JSON.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -34,12 +34,16 @@ impl Reporter {
     pub fn new(json: bool) -> Self {
         let how = if json {
             How::Json
-        } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new_spinner();
-            bar.enable_steady_tick(Duration::from_millis(100));
-            How::Bar(bar)
         } else {
-            How::Plain
+            let bar = ProgressBar::new_spinner();
+            // Hidden is it for no terminal and for one that cannot move its cursor (TERM=dumb, as in
+            // Emacs): indicatif would print no line there either.
+            if bar.is_hidden() {
+                How::Plain
+            } else {
+                bar.enable_steady_tick(Duration::from_millis(100));
+                How::Bar(bar)
+            }
         };
         Self {
             how,

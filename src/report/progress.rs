@@ -1,7 +1,7 @@
 //! Progress of images: bars on a terminal, plain lines elsewhere.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -42,10 +42,10 @@ impl Default for ImageProgress {
 }
 
 impl ImageProgress {
-    /// Bars if standard error is a terminal, else lines.
+    /// Bars if standard error is a terminal that can show them, else lines.
     pub fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(|| {
-            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let bars = (!all.is_hidden()).then(|| {
             let stage = all.add(ProgressBar::no_length());
             stage.enable_steady_tick(Duration::from_millis(100));
             stage.set_style(spinner());
