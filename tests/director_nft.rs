@@ -88,6 +88,15 @@ fn round_robin_by_direct_routing_with_curl() {
         for _ in 0..12 {
             answers.push(lab.exec("client", &["curl", "-sS", "-m", "60", &url], ""));
         }
+        // curl has gone, its kernel still answers the server's FIN.
+        let open = |line: &str| !line.starts_with("TIME-WAIT");
+        for _ in 0..1000 {
+            if !lab.exec("client", &["ss", "-Htan"], "").lines().any(open) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("connections stay open");
     });
     assert_eq!(
         answers,

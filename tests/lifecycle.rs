@@ -122,22 +122,55 @@ fn the_hosts_own_network_is_not_run_over() {
 }
 
 #[test]
-fn an_engine_that_cannot_be_had_says_why_and_what_to_do() {
+fn the_engine_of_this_kernel_is_taken_and_one_that_it_lacks_is_refused() {
     let bench = Bench::new();
     let before = host();
-    let service = "[services.web]\nvip = \"10.83.5.1\"\nport = 80\ndirector = \"a\"\nservers = [\"b\"]\nengine = \"ipvs\"";
-    let lab = bench.lab(&small("ipvs", 5, service));
-    let said = bench.fails(&format!("up {}", lab.display()), 1);
-    assert!(said.contains("error: director a: "), "{said}");
-    assert!(said.contains("engine = \"auto\""), "{said}");
+    let service = |engine| {
+        format!(
+            "[services.web]\nvip = \"10.83.5.1\"\nport = 80\ndirector = \"a\"\nservers = [\"b\"]\nengine = \"{engine}\""
+        )
+    };
+    let lab = bench.lab(&small("auto", 5, &service("auto")));
+    let up = bench.run(&format!("up {}", lab.display()));
+    let said = text(&up.stderr);
+    assert!(up.status.success(), "{said}");
+    bench.ok("down");
+    let lab = bench.lab(&small("ipvs", 5, &service("ipvs")));
     // Asking has loaded ip_vs where the kernel has it as a module.
-    if !Path::new("/proc/net/ip_vs").exists() {
+    if Path::new("/proc/net/ip_vs").exists() {
+        assert!(said.contains("director a: engine ipvs ("), "{said}");
+        bench.up(&lab);
+        bench.ok("down");
+    } else {
+        assert!(
+            said.contains("director a: engine nft (this kernel has no IPVS)"),
+            "{said}"
+        );
+        let said = bench.fails(&format!("up {}", lab.display()), 1);
+        assert!(said.contains("error: director a: "), "{said}");
+        assert!(said.contains("engine = \"auto\""), "{said}");
         assert!(
             said.contains("CONFIG_IP_VS") && said.contains("modprobe ip_vs"),
             "{said}"
         );
     }
     same_host(&before);
+}
+
+#[test]
+fn a_terminal_that_shows_no_bars_gets_lines() {
+    let bench = Bench::new();
+    let lab = bench.lab(&small("dumb", 6, ""));
+    let nslab = env!("CARGO_BIN_EXE_nslab");
+    let script = format!(
+        "TERM=dumb NSLAB_RUN={} {nslab} up --no-capture {}",
+        bench.path("run").display(),
+        lab.display()
+    );
+    let up = common::Terminal::start(&script);
+    up.wait_for("lab dumb is up (");
+    assert_eq!(up.code(), 0);
+    bench.ok("down");
 }
 
 #[test]
