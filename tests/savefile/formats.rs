@@ -8,14 +8,8 @@ use crate::build::{
     self, BOTH, MICRO, MODIFIED, NANO, Order, block, interface, old_packet, packet, pcap, record,
     section, simple,
 };
+use crate::samples::frame;
 use crate::tshark::{ours, theirs, tool};
-
-/// A frame of an EtherType that no dissector takes up.
-fn frame(length: usize) -> Vec<u8> {
-    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5];
-    frame.extend((0..=255).cycle().take(length - 14));
-    frame
-}
 
 #[test]
 fn every_pcap_variant_in_both_byte_orders() {
