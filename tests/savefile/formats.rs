@@ -8,7 +8,7 @@ use crate::build::{
     self, BOTH, MICRO, MODIFIED, NANO, Order, block, interface, old_packet, packet, pcap, record,
     section, simple,
 };
-use crate::samples::frame;
+use crate::samples::{frame, names, v6};
 use crate::tshark::{ours, theirs, tool};
 
 #[test]
@@ -204,24 +204,11 @@ fn what_editcap_converts_reads_the_same() {
 #[test]
 fn what_an_interface_is_described_by() {
     let order = Order::Big;
-    let v6: Vec<u8> = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[7, 64]].concat();
+    let v6 = v6();
     let isb = |drop: u64| {
         let opts = build::options(order, &[(4, &order.u64(10)), (5, &order.u64(drop))]);
         block(order, 5, &[&order.u32(0)[..], &[0; 8], &opts].concat())
     };
-    let nrb = [
-        &order.u16(1)[..],
-        &order.u16(4 + 7),
-        &[10, 0, 0, 1],
-        b"lb\0VIP\0",
-        &[0],
-        &order.u16(2),
-        &order.u16(16 + 3),
-        &v6[..16],
-        b"s1\0",
-        &[0],
-        &[0; 4],
-    ];
     let bytes = [
         section(
             order,
@@ -242,7 +229,7 @@ fn what_an_interface_is_described_by() {
                 (13, &[32]),
             ],
         ),
-        block(order, 4, &nrb.concat()),
+        block(order, 4, &names(order)),
         isb(1),
         isb(3),
     ];
@@ -267,12 +254,12 @@ fn what_an_interface_is_described_by() {
         (described.counts.received, described.counts.dropped),
         (Some(10), Some(3))
     );
-    let names: Vec<_> = reader
+    let named: Vec<_> = reader
         .names()
         .iter()
         .map(|(a, n)| format!("{a} {n}"))
         .collect();
-    assert_eq!(names, ["10.0.0.1 lb", "10.0.0.1 VIP", "2001:db8::7 s1"]);
+    assert_eq!(named, ["10.0.0.1 lb", "10.0.0.1 VIP", "2001:db8::7 s1"]);
     let about = reader.about();
     assert_eq!(about.comments, ["lab dsr"]);
     assert_eq!(about.hardware.as_deref(), Some("x86"));

@@ -15,10 +15,14 @@ pub fn frame(length: usize) -> Vec<u8> {
     frame
 }
 
-/// A pcapng file with every kind of block that is read, and some that are not.
-pub fn every_block(order: Order) -> Vec<u8> {
-    let v6: Vec<u8> = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[7, 64]].concat();
-    let names = [
+/// An IPv6 address with its prefix, as `if_IPv6addr` has it.
+pub fn v6() -> Vec<u8> {
+    [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[7, 64]].concat()
+}
+
+/// Records of a Name Resolution Block: an IPv4 address of two names, and an IPv6 address.
+pub fn names(order: Order) -> Vec<u8> {
+    [
         &order.u16(1)[..],
         &order.u16(4 + 7),
         &[10, 0, 0, 1],
@@ -26,11 +30,17 @@ pub fn every_block(order: Order) -> Vec<u8> {
         &[0],
         &order.u16(2),
         &order.u16(16 + 3),
-        &v6[..16],
+        &v6()[..16],
         b"s1\0",
         &[0],
         &[0; 4],
-    ];
+    ]
+    .concat()
+}
+
+/// A pcapng file with every kind of block that is read, and some that are not.
+pub fn every_block(order: Order) -> Vec<u8> {
+    let v6 = v6();
     let counts = options(order, &[(4, &order.u64(10)), (5, &order.u64(3))]);
     [
         section(order, &[(1, b"a comment"), (4, b"by hand")]),
@@ -58,7 +68,7 @@ pub fn every_block(order: Order) -> Vec<u8> {
             &frame(30),
             &[(2, &order.u32(1))],
         ),
-        block(order, 4, &names.concat()),
+        block(order, 4, &names(order)),
         old_packet(order, 0, 0xffff, 1_700_000_001_000_000_001, 63, &frame(33)),
         simple(order, 30, &frame(30)),
         block(order, 0x4000_0001, &[9; 9]),
