@@ -1,5 +1,5 @@
 //! One try of a check: a TCP connection, with a question in HTTP, or a command in the server's
-//! node. What keeps a try waiting is bounded from outside ([`super::task`]).
+//! node. What keeps a try waiting is bounded from outside ([`super::way`]).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream, UdpSocket};
