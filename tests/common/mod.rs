@@ -4,6 +4,7 @@
 
 pub mod browser;
 pub mod caller;
+pub mod failover;
 pub mod tape;
 
 pub mod talk;

@@ -2,23 +2,16 @@
 //! lab's events.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use nslab::kernel::netns;
 use serde_json::Value;
 
-use crate::common::{Bench, until};
-
-/// Nobody waits longer than this for anything.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::common::Bench;
+use crate::common::failover::{Client, Events, failures_explained, known};
 
 pub const VIP: &str = "10.85.1.3";
 pub const PORT: u16 = 8080;
@@ -162,7 +155,8 @@ impl Lab {
     /// A client that asks one question after the other.
     pub fn client(&self) -> Client {
         let pin = self.bench.ns(self.name, "client");
-        Client::start(pin, SocketAddr::new(VIP.parse().unwrap(), PORT))
+        let to = SocketAddr::new(VIP.parse().unwrap(), PORT);
+        Client::start(pin, move || ask(to))
     }
 
     /// The servers' weights as `nslab ps` has them.
@@ -183,7 +177,11 @@ impl Lab {
         assert_eq!(died["failed"], 3);
         client.more(20);
         let asked = client.end();
-        failures_explained(&asked, killed, &died, "server1");
+        let known = known(&died);
+        failures_explained(&asked, killed, known);
+        for a in asked.iter().filter(|a| a.begun > known) {
+            assert_ne!(a.answer.as_deref(), Ok("server1"), "{a:?} {known:?}");
+        }
         let weights = |w1: u64| [("server1".to_owned(), w1), ("server2".to_owned(), 1)];
         assert_eq!(self.weights(), weights(0));
 
@@ -216,137 +214,4 @@ fn ask(to: SocketAddr) -> Result<String, String> {
     } else {
         Err(answer)
     }
-}
-
-/// A question and what came of it.
-#[derive(Debug, Clone)]
-pub struct Asked {
-    pub begun: SystemTime,
-    pub ended: SystemTime,
-    pub answer: Result<String, String>,
-}
-
-pub struct Client {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<Asked>>>,
-    count: Arc<AtomicUsize>,
-}
-
-impl Client {
-    fn start(pin: PathBuf, to: SocketAddr) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let count = Arc::new(AtomicUsize::new(0));
-        let (end, asked) = (stop.clone(), Arc::clone(&count));
-        let thread = std::thread::spawn(move || {
-            netns::enter(netns::open(&pin).unwrap()).unwrap();
-            let mut all = Vec::new();
-            while !end.load(Ordering::Relaxed) {
-                let begun = SystemTime::now();
-                let answer = ask(to);
-                let ended = SystemTime::now();
-                all.push(Asked {
-                    begun,
-                    ended,
-                    answer,
-                });
-                asked.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            all
-        });
-        Self {
-            stop,
-            thread: Some(thread),
-            count,
-        }
-    }
-
-    /// Waits until so many more questions are through.
-    pub fn more(&self, questions: usize) {
-        let goal = self.count.load(Ordering::Relaxed) + questions;
-        until("the client has asked", || {
-            self.count.load(Ordering::Relaxed) >= goal
-        });
-    }
-
-    /// All that it asked.
-    pub fn end(mut self) -> Vec<Asked> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-/// `nslab events --follow --json`.
-struct Events {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Events {
-    fn follow(bench: &Bench) -> Self {
-        let mut child = bench
-            .nslab()
-            .args(["events", "--follow", "--json"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (send, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let _ = send.send(line);
-            }
-        });
-        Self { child, lines }
-    }
-
-    fn next(&mut self, kind: &str) -> Value {
-        let mut passed = Vec::new();
-        loop {
-            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
-                panic!("no event {kind}; there were {passed:#?}");
-            };
-            let event: Value = serde_json::from_str(&line).unwrap();
-            if event["event"] == kind {
-                return event;
-            }
-            passed.push(line);
-        }
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What the client met between a kill and the time when the director knew. Nothing that it began
-/// afterwards may fail, or reach the dead server; and nothing fails that was over before.
-fn failures_explained(asked: &[Asked], killed: SystemTime, died: &Value, dead: &str) {
-    // To the millisecond, rounded down; and the director is told before the event.
-    let known = time(died["time"].as_str().unwrap()) + Duration::from_millis(1);
-    let failed: Vec<_> = asked.iter().filter(|a| a.answer.is_err()).collect();
-    println!(
-        "{} of {} questions failed; the dead server was out {} ms after the kill",
-        failed.len(),
-        asked.len(),
-        known.duration_since(killed).unwrap_or_default().as_millis()
-    );
-    for a in failed {
-        assert!(
-            a.ended >= killed && a.begun <= known,
-            "{a:?} {killed:?} {known:?}"
-        );
-    }
-    for a in asked.iter().filter(|a| a.begun > known) {
-        assert_ne!(a.answer.as_deref(), Ok(dead), "{a:?} {known:?}");
-    }
-}
-
-/// An event's time.
-fn time(rfc3339: &str) -> SystemTime {
-    let text = crate::common::tool("date", &["-d", rfc3339, "+%s%3N"]);
-    SystemTime::UNIX_EPOCH + Duration::from_millis(text.trim().parse().unwrap())
 }
