@@ -15,6 +15,7 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::Progress;
+use super::counted::Counted;
 use super::digest::{self, Hashed};
 use super::error::{Error, IoContext, LayerError};
 use super::layer::Limits;
@@ -104,12 +105,8 @@ fn read(
     let mut file = File::open(archive).on("open", archive)?;
     let total = file.metadata().on("look at", archive)?.len();
     let start = start_of(&mut file).on("read", archive)?;
-    let counted = Counted {
-        inner: BufReader::with_capacity(256 * 1024, file),
-        done: 0,
-        total,
-        progress,
-    };
+    let file = BufReader::with_capacity(256 * 1024, file);
+    let counted = Counted::new(file, "archive", total, progress);
     let stream: Box<dyn Read + '_> = if start.starts_with(&GZIP) {
         Box::new(MultiGzDecoder::new(counted))
     } else {
@@ -317,30 +314,6 @@ fn descriptor(media_type: &str, file: &Unpacked) -> serde_json::Value {
         "digest": file.digest,
         "size": file.size,
     })
-}
-
-/// Reports each megabyte.
-struct Counted<'a> {
-    inner: BufReader<File>,
-    done: u64,
-    total: u64,
-    progress: &'a mut dyn FnMut(Progress),
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        let before = self.done >> 20;
-        self.done += n as u64;
-        if self.done >> 20 != before {
-            (self.progress)(Progress::Bytes {
-                what: "archive",
-                done: self.done,
-                total: Some(self.total),
-            });
-        }
-        Ok(n)
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 mod archive;
 mod beneath;
 mod build;
+mod counted;
 mod debs;
 mod digest;
 mod error;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use super::Progress;
+use super::counted::Counted;
 use super::digest::{self, Hashed};
 use super::error::{Error, IoContext, LayerError};
 use super::files;
@@ -103,12 +104,7 @@ fn apply(layer: &Layer, into: &Path, progress: &mut dyn FnMut(Progress)) -> Resu
         .into();
     let root = rustix::process::geteuid().is_root();
     let file = File::open(&layer.blob).on("open", &layer.blob)?;
-    let counted = Counted {
-        inner: file,
-        done: 0,
-        total: layer.size,
-        progress,
-    };
+    let counted = Counted::new(file, "layer", layer.size, progress);
     // One byte more than the descriptor says is enough to see that there is more.
     let mut blob = Hashed::new(counted.take(layer.size.saturating_add(1)));
     let (applied, diff_id) = match layer.compression {
@@ -158,29 +154,4 @@ fn apply(layer: &Layer, into: &Path, progress: &mut dyn FnMut(Progress)) -> Resu
         ))));
     }
     Ok(applied)
-}
-
-/// Reports each megabyte.
-struct Counted<'a> {
-    inner: File,
-    done: u64,
-    total: u64,
-    progress: &'a mut dyn FnMut(Progress),
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        let before = self.done >> 20;
-        self.done += n as u64;
-        if self.done >> 20 != before {
-            let total = Some(self.total);
-            (self.progress)(Progress::Bytes {
-                what: "layer",
-                done: self.done,
-                total,
-            });
-        }
-        Ok(n)
-    }
 }
