@@ -188,9 +188,12 @@ fn in_turn(lab: &mut Schedulers) {
         assert_eq!(shares(round), abc(5, 3, 2), "{names:?}");
     }
 
-    // UDP: each of a client's ports is a connection.
-    let call = Call::to(VIP, 8018);
-    let names: Vec<_> = (0..99).map(|_| lab.caller.udp(call).unwrap()).collect();
+    // UDP: each of a client's ports is a connection, so no port may come twice.
+    let call = |n: u16| Call {
+        source_port: 20_000 + n,
+        ..Call::to(VIP, 8018)
+    };
+    let names: Vec<_> = (0..99).map(|n| lab.caller.udp(call(n)).unwrap()).collect();
     assert_eq!(shares(&names), abc(33, 33, 33));
 }
 

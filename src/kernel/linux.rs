@@ -84,11 +84,12 @@ impl Linux {
         self.connection(ns)?.routes(&self.rt)
     }
 
-    /// Deletes every link of the host's namespace that carries this mark.
-    pub fn delete_marked_links(&mut self, mark: &str) -> Result<()> {
+    /// Deletes every link of the host's namespace that carries this mark, and one of this name and
+    /// MAC address that carries none yet: who made it was killed before it could mark it.
+    pub fn delete_host_links(&mut self, mark: &str, name: &str, mac: [u8; 6]) -> Result<()> {
         self.connect(&Ns::Host)?;
         let connection = self.connection(&Ns::Host)?;
-        for (index, name) in connection.links_with_alias(&self.rt, mark)? {
+        for (index, name) in connection.links_of_ours(&self.rt, mark, (name, mac))? {
             connection.delete(&self.rt, &name, index)?;
         }
         Ok(())

@@ -304,16 +304,26 @@ impl Connection {
         Ok(found)
     }
 
-    /// Links whose alias is `alias`: (index, name).
-    pub(super) fn links_with_alias(&self, rt: &Runtime, alias: &str) -> Result<Vec<(u32, String)>> {
+    /// Links whose alias is `alias`, and one without an alias that has this name and MAC address:
+    /// (index, name).
+    pub(super) fn links_of_ours(
+        &self,
+        rt: &Runtime,
+        alias: &str,
+        (name, mac): (&str, [u8; 6]),
+    ) -> Result<Vec<(u32, String)>> {
+        let ours = |link: &&LinkMessage| {
+            let has = |wanted: &dyn Fn(&LinkAttribute) -> bool| link.attributes.iter().any(wanted);
+            let unmarked = !has(&|a| matches!(a, LinkAttribute::IfAlias(x) if !x.is_empty()));
+            has(&|a| matches!(a, LinkAttribute::IfAlias(x) if x == alias))
+                || unmarked
+                    && has(&|a| matches!(a, LinkAttribute::IfName(x) if x == name))
+                    && has(&|a| matches!(a, LinkAttribute::Address(x) if *x == mac))
+        };
         let links = self.links(rt)?;
         Ok(links
             .iter()
-            .filter(|l| {
-                l.attributes
-                    .iter()
-                    .any(|a| matches!(a, LinkAttribute::IfAlias(x) if x == alias))
-            })
+            .filter(ours)
             .map(|l| (l.header.index, link_name(l).unwrap_or_default()))
             .collect())
     }

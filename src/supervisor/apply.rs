@@ -87,7 +87,11 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
         Step::Bridge { ns, bridge } => kernel.add_bridge(ns, bridge)?,
         Step::Veth(veth) => {
             if let Some(mark) = &veth.mark {
-                host.journal(Undo::HostLinks { mark: mark.clone() })?;
+                host.journal(Undo::HostLink {
+                    mark: mark.clone(),
+                    name: veth.name.clone(),
+                    mac: veth.mac,
+                })?;
             }
             kernel.add_veth(veth)?;
         }
@@ -212,10 +216,14 @@ mod tests {
         assert!(position(calls, "lb: add address 172.28.128.3/24 to eth1") < director);
         assert!(position(calls, "server1: apply nft ruleset") < director);
         assert!(position(calls, "lb: set net.ipv4.conf.eth1.rp_filter=0") < director);
-        assert_eq!(
-            host.notes,
-            ["HostLinks { mark: \"nslab lab dsr\" }", "lb runs nft"],
-        );
+        let plan = plan();
+        let link = plan.host_links().next().unwrap();
+        let undo = Undo::HostLink {
+            mark: "nslab lab dsr".into(),
+            name: "dsr-servers".into(),
+            mac: link.mac,
+        };
+        assert_eq!(host.notes, [format!("{undo:?}"), "lb runs nft".to_owned()]);
     }
 
     fn with_ipvs(lab: &str, text: &str) -> (Recorder, Double) {
@@ -324,7 +332,7 @@ mod tests {
                 .calls
                 .iter()
                 .any(|c| c.starts_with("add veth (host)"));
-            let noted = host.notes.iter().any(|n| n.starts_with("HostLinks"));
+            let noted = host.notes.iter().any(|n| n.starts_with("HostLink"));
             assert!(
                 noted || !touched,
                 "call {n}: host link made but not in the journal"

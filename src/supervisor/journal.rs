@@ -18,10 +18,15 @@ use crate::kernel::process::ProcessId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "undo", rename_all = "kebab-case")]
 pub enum Undo {
-    /// Links in the host's namespace that carry this mark (alias).
-    HostLinks {
+    /// A link in the host's namespace. It is recognised by its mark (alias), which it gets just after
+    /// it is made, and until then by its name together with its MAC address, which nobody else has.
+    HostLink {
         /// The mark.
         mark: String,
+        /// Its name.
+        name: String,
+        /// Its MAC address.
+        mac: [u8; 6],
     },
     /// A mount, with everything below it.
     Mount {

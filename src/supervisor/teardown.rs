@@ -36,8 +36,8 @@ pub(super) fn undo_all(dir: &RunDir) -> Vec<String> {
 fn undo(entry: &Undo) -> Result<()> {
     match entry {
         // On a thread of its own: it may move between namespaces.
-        Undo::HostLinks { mark } => std::thread::scope(|s| {
-            s.spawn(|| Linux::new("/nonexistent".into())?.delete_marked_links(mark))
+        Undo::HostLink { mark, name, mac } => std::thread::scope(|s| {
+            s.spawn(|| Linux::new("/nonexistent".into())?.delete_host_links(mark, name, *mac))
                 .join()
         })
         .unwrap_or(Ok(()))
