@@ -5,7 +5,15 @@
 mod bench;
 mod common;
 
-use bench::{PLAIN, PORT, Recipe, VIP};
+use bench::{Networks, PLAIN, PORT, Recipe};
+
+const VIP: &str = "10.85.1.3";
+
+const IPV6: Networks = Networks {
+    outside: "fd00:85::",
+    servers: "fd00:85:1::",
+    length: 64,
+};
 
 const DR: Recipe = Recipe {
     service: "engine = \"ipvs\"\n\
@@ -36,6 +44,31 @@ fn a_killed_server_is_out_and_back_with_direct_routing() {
     lab.kill("server1");
     lab.event("server-died");
     assert_eq!(saved(&lab, "10.85.1.4"), rule(0));
+}
+
+#[test]
+fn a_killed_server_is_out_and_back_with_direct_routing_over_ipv6() {
+    let mut lab = Recipe {
+        listen: "::",
+        director: "address = \"fd00:85:1::3\"",
+        networks: &IPV6,
+        ..DR
+    }
+    .up();
+    lab.kill_and_restart();
+    let rule = |weight| {
+        vec![format!(
+            "-a -t [fd00:85:1::3]:{PORT} -r [fd00:85:1::4]:8080 -g -w {weight}"
+        )]
+    };
+    assert_eq!(saved(&lab, "[fd00:85:1::4]"), rule(1));
+    lab.kill("server1");
+    let died = lab.event("server-died");
+    assert_eq!(
+        died["why"],
+        "no connection to [fd00:85:1::3]:8080: Connection refused"
+    );
+    assert_eq!(saved(&lab, "[fd00:85:1::4]"), rule(0));
 }
 
 #[test]

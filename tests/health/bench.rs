@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,6 @@ use serde_json::Value;
 use crate::common::Bench;
 use crate::common::failover::{Client, Events, failures_explained, known};
 
-pub const VIP: &str = "10.85.1.3";
 pub const PORT: u16 = 8080;
 
 /// A client, a router, a director and two servers, which run as long as there is no file `stop` in
@@ -21,6 +20,8 @@ pub const PORT: u16 = 8080;
 pub struct Lab {
     pub bench: Bench,
     pub name: &'static str,
+    /// Where clients ask.
+    vip: SocketAddr,
     events: Events,
 }
 
@@ -37,6 +38,32 @@ pub struct Recipe {
     pub through_director: bool,
     /// The director's address and the VIP, where that is another (tunnels must not begin at the VIP).
     pub director: &'static str,
+    /// The networks.
+    pub networks: &'static Networks,
+}
+
+/// Addresses of a lab: both networks' without the last number, and their prefix length.
+pub struct Networks {
+    pub outside: &'static str,
+    pub servers: &'static str,
+    pub length: u8,
+}
+
+const IPV4: Networks = Networks {
+    outside: "10.85.0.",
+    servers: "10.85.1.",
+    length: 24,
+};
+
+impl Networks {
+    fn subnet(&self, start: &str) -> String {
+        let zero = if start.ends_with(':') { "" } else { "0" };
+        format!("{start}{zero}/{}", self.length)
+    }
+
+    fn vip(&self) -> IpAddr {
+        format!("{}3", self.servers).parse().unwrap()
+    }
 }
 
 /// Servers that listen everywhere, and a director whose only address is the VIP.
@@ -46,6 +73,7 @@ pub const PLAIN: Recipe = Recipe {
     listen: "0.0.0.0",
     through_director: false,
     director: "address = \"10.85.1.3\"",
+    networks: &IPV4,
 };
 
 impl Recipe {
@@ -56,9 +84,15 @@ impl Recipe {
             listen,
             through_director,
             director: address,
+            networks,
         } = self;
+        let Networks {
+            outside, servers, ..
+        } = networks;
+        let vip = networks.vip();
         let server = |n: usize| {
-            let rip = format!("10.85.1.{}", 3 + n);
+            let rip = format!("{servers}{}", 3 + n);
+            let authority = SocketAddr::new(rip.parse().unwrap(), PORT);
             let listen = if *listen == "RIP" { &rip } else { *listen };
             let script = "while :; do if [ -e /tmp/srv/stop ]; then sleep 0.05; \
                           else python3 /tmp/prog/server.py $0 8080; fi; done";
@@ -68,7 +102,7 @@ impl Recipe {
                  interfaces.eth1 = {{ network = \"servers\", address = \"{rip}\" }}\n\
                  gateway = \"GATEWAY\"\n\
                  volumes = [\"{program}:/tmp/prog:ro\", \"{folder}/server{n}:/tmp/srv\"]\n\
-                 ready = {{ http = \"http://{rip}:8080/\" }}\n",
+                 ready = {{ http = \"http://{authority}/\" }}\n",
                 program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/health"),
                 folder = folder.display(),
             )
@@ -81,25 +115,27 @@ impl Recipe {
         format!(
             "name = \"{name}\"\n\
              [networks.outside]\n\
-             subnet = \"10.85.0.0/24\"\n\
+             subnet = \"{outside_net}\"\n\
              [networks.servers]\n\
-             subnet = \"10.85.1.0/24\"\n\
+             subnet = \"{servers_net}\"\n\
              [nodes.client]\n\
-             interfaces.eth1 = {{ network = \"outside\", address = \"10.85.0.10\" }}\n\
+             interfaces.eth1 = {{ network = \"outside\", address = \"{outside}10\" }}\n\
              gateway = \"router\"\n\
              [nodes.router]\n\
              forward = true\n\
-             interfaces.eth1 = {{ network = \"outside\", address = \"10.85.0.2\" }}\n\
-             interfaces.eth2 = {{ network = \"servers\", address = \"10.85.1.2\" }}\n\
+             interfaces.eth1 = {{ network = \"outside\", address = \"{outside}2\" }}\n\
+             interfaces.eth2 = {{ network = \"servers\", address = \"{servers}2\" }}\n\
              [nodes.lb]\n\
              interfaces.eth1 = {{ network = \"servers\", {address} }}\n\
              {director}{server1}{server2}\
              [services.web]\n\
-             vip = \"{VIP}\"\n\
+             vip = \"{vip}\"\n\
              port = {PORT}\n\
              director = \"lb\"\n\
              servers = [\"server1\", \"server2\"]\n\
              {service}\n",
+            outside_net = networks.subnet(outside),
+            servers_net = networks.subnet(servers),
             server1 = server(1),
             server2 = server(2),
         )
@@ -118,6 +154,7 @@ impl Recipe {
         Lab {
             bench,
             name: self.name,
+            vip: SocketAddr::new(self.networks.vip(), PORT),
             events,
         }
     }
@@ -155,7 +192,7 @@ impl Lab {
     /// A client that asks one question after the other.
     pub fn client(&self) -> Client {
         let pin = self.bench.ns(self.name, "client");
-        let to = SocketAddr::new(VIP.parse().unwrap(), PORT);
+        let to = self.vip;
         Client::start(pin, move || ask(to))
     }
 
@@ -195,7 +232,7 @@ impl Lab {
     /// Asks the VIP once; the server that answered.
     pub fn ask(&self) -> Result<String, String> {
         let pin = netns::open(&self.bench.ns(self.name, "client")).unwrap();
-        let to = SocketAddr::new(VIP.parse().unwrap(), PORT);
+        let to = self.vip;
         netns::run_in(pin, || ask(to)).unwrap()
     }
 }
