@@ -11,7 +11,7 @@ use super::digest;
 use super::error::Error;
 
 pub(super) use read::{
-    Compression, Layer, for_this_machine, manifest_digest, other_platforms, read,
+    Compression, DEPTH, Layer, for_this_machine, manifest_digest, other_platforms, read,
 };
 pub(super) use write::{New, write, write_pulled};
 

@@ -13,8 +13,8 @@ use crate::image::RunConfig;
 use crate::image::digest;
 use crate::image::error::{Error, IoContext};
 
-/// Indexes within indexes: tools write one or two.
-const DEPTH: usize = 4;
+/// Indexes within indexes that are followed: tools write one or two.
+pub(in crate::image) const DEPTH: usize = 4;
 
 /// How a layer's blob is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

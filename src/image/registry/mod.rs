@@ -25,8 +25,6 @@ use download::Wanted;
 const AT_ONCE: usize = 3;
 /// Bytes between two reports of a blob.
 const REPORT: u64 = 256 * 1024;
-/// Indexes within indexes: tools write one or two.
-const DEPTH: usize = 4;
 
 /// Types of manifests that are understood, Docker's schema 2 and OCI's.
 const ACCEPT: &[&str] = &[
@@ -98,7 +96,7 @@ async fn manifest(session: &Session<'_>) -> Result<Manifest, Error> {
         why,
     };
     let mut wanted = image.clone();
-    for _ in 0..DEPTH {
+    for _ in 0..layout::DEPTH {
         let (bytes, claimed) = session
             .client
             .pull_manifest_raw(&wanted, session.auth(), ACCEPT)
@@ -139,7 +137,8 @@ async fn manifest(session: &Session<'_>) -> Result<Manifest, Error> {
         }
     }
     Err(wrong(format!(
-        "its indexes are nested more than {DEPTH} deep"
+        "its indexes are nested more than {} deep",
+        layout::DEPTH
     )))
 }
 

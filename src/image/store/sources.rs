@@ -87,7 +87,6 @@ impl Store {
     ) -> Result<Image, Error> {
         let name = remote.whole();
         let key = format!("registry-{}", short(&digest::of(name.as_bytes())));
-        let had = self.recorded(&key);
         let known = || self.recorded(&key).filter(|_| !again);
         self.once(&key, &name, &known, progress, |progress| {
             progress(Progress::Stage {
@@ -101,6 +100,7 @@ impl Store {
                 others: &self.root.join("oci"),
                 partial: &self.root.join("partial"),
             };
+            let had = self.recorded(&key);
             let digest = had.as_ref().map(|image| image.digest.as_str());
             let pulled = registry::pull(remote, digest, folders, progress);
             if let (Ok(false), Some(record)) = (&pulled, self.load(&key)) {
