@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::super::{Failure, LabArg, Result, need_root};
+use super::super::{Failure, Result, need_root};
+use super::Which;
 use super::out::{Out, Woken};
 use super::stream::Stream;
 use crate::capture::filter::Filter;
@@ -37,11 +38,8 @@ of time; those that take longer than 100 ms into their file come late. A reader 
 nobody up: only frames in files that rotation deletes before they are read are missing, and that is
 told. It ends when the lab goes down, at ^C, or when the reader goes away.")]
 pub(super) struct Args {
-    /// Which interfaces: NODE:INTERFACE, such as client:eth1, or all
-    #[arg(value_name = "NODE:IF", required = true)]
-    interfaces: Vec<String>,
     #[command(flatten)]
-    lab: LabArg,
+    which: Which,
     /// Print a line for each frame (times are in UTC) instead of pcapng
     #[arg(long)]
     print: bool,
@@ -89,8 +87,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         })?),
         None => None,
     };
-    let dir = find_lab(args.lab.lab.as_deref())?;
-    let chosen = choose(&dir, &args.interfaces)?;
+    let dir = find_lab(args.which.lab.lab.as_deref())?;
+    let chosen = choose(&dir, &args.which.interfaces)?;
     let mut following = Following::new(args, &dir, &chosen, filter)?;
     match following.run(&dir, args.count) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

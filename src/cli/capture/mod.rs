@@ -7,7 +7,7 @@ mod out;
 mod stream;
 mod turn;
 
-use super::Result;
+use super::{LabArg, Result};
 
 /// Arguments of `nslab capture`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,17 @@ pub(super) struct Args {
     command: Option<Command>,
     #[command(flatten)]
     list: list::Args,
+}
+
+/// Which interfaces a subcommand is about.
+#[derive(Debug, clap::Args)]
+#[group(id = "captured")]
+struct Which {
+    /// Which interfaces: NODE:INTERFACE, such as client:eth1, or all
+    #[arg(value_name = "NODE:IF", required = true)]
+    interfaces: Vec<String>,
+    #[command(flatten)]
+    lab: LabArg,
 }
 
 #[derive(Debug, clap::Subcommand)]

@@ -2,17 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::super::{Failure, LabArg, Result, need_root, print, print_json};
+use super::super::{Failure, Result, need_root, print, print_json};
+use super::Which;
 use crate::supervisor::{Client, Reply, Request, find_lab};
 
 /// Arguments of `nslab capture stop` and `nslab capture start`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Which interfaces: NODE:INTERFACE, such as client:eth1, or all
-    #[arg(value_name = "NODE:IF", required = true)]
-    interfaces: Vec<String>,
     #[command(flatten)]
-    lab: LabArg,
+    which: Which,
     /// Print JSON: the counts of those that changed
     #[arg(long)]
     json: bool,
@@ -21,7 +19,7 @@ pub(super) struct Args {
 /// `nslab capture stop`.
 pub(super) fn stop(args: &Args) -> Result<()> {
     let request = Request::CaptureStop {
-        interfaces: args.interfaces.clone(),
+        interfaces: args.which.interfaces.clone(),
     };
     turn(args, "capture stop", &request, "stopped")
 }
@@ -29,14 +27,14 @@ pub(super) fn stop(args: &Args) -> Result<()> {
 /// `nslab capture start`.
 pub(super) fn start(args: &Args) -> Result<()> {
     let request = Request::CaptureStart {
-        interfaces: args.interfaces.clone(),
+        interfaces: args.which.interfaces.clone(),
     };
     turn(args, "capture start", &request, "running")
 }
 
 fn turn(args: &Args, command: &'static str, request: &Request, now: &str) -> Result<()> {
     need_root(command)?;
-    let dir = find_lab(args.lab.lab.as_deref())?;
+    let dir = find_lab(args.which.lab.lab.as_deref())?;
     let Reply::Turned { changed, unchanged } = Client::connect(&dir)?.ask(request)? else {
         return Err(Failure::lab(
             "the supervisor gave another answer than asked for",
