@@ -53,11 +53,15 @@ pub struct Target {
     pub cwd: PathBuf,
     /// Capabilities, see [`InitSpec::capabilities`].
     pub capabilities: Vec<String>,
+    /// Whether system calls are filtered, see [`InitSpec::seccomp`].
+    pub seccomp: bool,
+    /// Control groups to be in, see [`InitSpec::cgroups`].
+    pub cgroups: Vec<PathBuf>,
 }
 
 impl Target {
     /// Version of the record.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 
     /// The target that `init`, spawned from `spec`, is.
     pub fn new(spec: &InitSpec, init: &Init) -> Self {
@@ -70,6 +74,8 @@ impl Target {
             user: spec.user.clone(),
             cwd: spec.cwd.clone(),
             capabilities: spec.capabilities.clone(),
+            seccomp: spec.seccomp,
+            cgroups: spec.cgroups.clone(),
         }
     }
 }

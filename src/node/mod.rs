@@ -79,6 +79,19 @@ pub struct InitSpec {
     /// milliseconds.
     #[serde(default = "default_grace_ms")]
     pub grace_ms: u64,
+    /// Number of the signal that asks the main process to end (`STOPSIGNAL` of an image).
+    #[serde(default = "default_stop_signal")]
+    pub stop_signal: i32,
+    /// Memory filesystems of the node's own, mounted before [`binds`](Self::binds).
+    #[serde(default)]
+    pub tmpfs: Vec<Tmpfs>,
+    /// Whether system calls are filtered as containers have it.
+    #[serde(default = "default_seccomp")]
+    pub seccomp: bool,
+    /// Control group folders that every process of the node is in, from the host's view: one in
+    /// version 2, one for each controller in version 1, none without limits.
+    #[serde(default)]
+    pub cgroups: Vec<PathBuf>,
 }
 
 impl InitSpec {
@@ -88,6 +101,14 @@ impl InitSpec {
 
 const fn default_grace_ms() -> u64 {
     InitSpec::DEFAULT_GRACE.as_millis() as u64
+}
+
+const fn default_stop_signal() -> i32 {
+    libc::SIGTERM
+}
+
+const fn default_seccomp() -> bool {
+    true
 }
 
 /// A supervised main process.
@@ -129,6 +150,17 @@ pub enum Rootfs {
         /// Where it is mounted inside the node's mount namespace before pivot_root (exists, empty).
         target: PathBuf,
     },
+}
+
+/// A memory filesystem of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tmpfs {
+    /// Absolute path inside.
+    pub target: PathBuf,
+    /// Most bytes in it; `None` is the kernel's default, half of the memory (tmpfs(5)).
+    pub size: Option<u64>,
+    /// Permission bits of its root.
+    pub mode: u32,
 }
 
 /// A host path shown inside a node.

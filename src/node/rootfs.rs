@@ -369,6 +369,10 @@ mod tests {
             capabilities: Vec::new(),
             process: None,
             grace_ms: 3000,
+            stop_signal: libc::SIGTERM,
+            tmpfs: Vec::new(),
+            seccomp: true,
+            cgroups: Vec::new(),
         }
     }
 

@@ -263,6 +263,10 @@ impl Starter {
                 restart: restart(node.restart()),
             }),
             grace_ms: InitSpec::DEFAULT_GRACE.as_millis() as u64,
+            stop_signal: libc::SIGTERM,
+            tmpfs: Vec::new(),
+            seccomp: true,
+            cgroups: Vec::new(),
         })
     }
 }

@@ -56,6 +56,10 @@ pub fn plain(name: &str) -> InitSpec {
             .collect(),
         process: None,
         grace_ms: 3000,
+        stop_signal: libc::SIGTERM,
+        tmpfs: Vec::new(),
+        seccomp: true,
+        cgroups: Vec::new(),
     }
 }
 
