@@ -10,7 +10,7 @@ mod events;
 mod exec;
 mod explain;
 mod graph;
-pub mod image;
+mod image;
 mod lab_file;
 mod logs;
 mod output;
@@ -165,7 +165,7 @@ pub fn main() -> ExitCode {
         Command::Graph(args) => graph::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(&args),
-        Command::Image(args) => image::run(&args).map_err(Failure::from),
+        Command::Image(args) => image::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,20 @@
+//! `nslab image rm`.
+
+use std::fmt::Write as _;
+
+use crate::cli::{self, Result};
+
+/// Arguments of `nslab image rm`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Its name or digest, as `list` prints it
+    name: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let mut lines = String::new();
+    for image in super::store()?.remove(&args.name)? {
+        let _ = writeln!(lines, "removed {} {}", image.name, image.digest);
+    }
+    cli::print(&lines)
+}
