@@ -320,12 +320,14 @@ fn the_schema_has_the_parsers_keys() {
         schema["$schema"],
         "https://json-schema.org/draft/2020-12/schema"
     );
-    let tables: [(&str, &[keys::Key]); 12] = [
+    let tables: [(&str, &[keys::Key]); 14] = [
         ("", keys::LAB),
         ("/$defs/network", keys::NETWORK),
         ("/$defs/node", keys::NODE),
         ("/$defs/interface", keys::INTERFACE),
         ("/$defs/volume", keys::VOLUME),
+        ("/$defs/tmpfs", keys::TMPFS),
+        ("/$defs/limits", keys::LIMITS),
         ("/$defs/ready", keys::READY),
         ("/$defs/service", keys::SERVICE),
         ("/$defs/server", keys::SERVER),
@@ -369,6 +371,7 @@ fn the_schema_has_the_parsers_words() {
     let schema = schema();
     for (place, words) in [
         ("/$defs/node/properties/restart/enum", keys::RESTARTS),
+        ("/$defs/node/properties/seccomp/enum", keys::SECCOMPS),
         ("/$defs/service/properties/protocol/enum", keys::PROTOCOLS),
         ("/$defs/service/properties/scheduler/enum", keys::SCHEDULERS),
         (
@@ -404,6 +407,8 @@ fn examples_are_toml() {
         keys::NODE,
         keys::INTERFACE,
         keys::VOLUME,
+        keys::TMPFS,
+        keys::LIMITS,
         keys::READY,
         keys::SERVICE,
         keys::SERVER,

@@ -8,9 +8,9 @@ pub mod validate;
 
 pub use checker::Checker;
 pub use model::{
-    Accept, Capture, CaptureScope, CaptureSettings, Check, CheckKind, EngineChoice, HostSide,
-    Interface, Lab, Method, Network, Node, OnFail, Persistence, Protocol, Ready, ReadyKind,
-    Restart, Rotate, Scheduler, SchedulerFlag, Server, Service, Volume,
+    Accept, Capture, CaptureScope, CaptureSettings, Check, CheckKind, EngineChoice, EnvFile,
+    HostSide, Interface, Lab, Limits, Method, Network, Node, OnFail, Persistence, Protocol, Ready,
+    ReadyKind, Restart, Rotate, Scheduler, SchedulerFlag, Seccomp, Server, Service, Tmpfs, Volume,
 };
 pub use names::{IfName, LabName, Mac, MacError, NameError, NetworkName, NodeName, ServiceName};
 pub use validate::{check, load, with_servers};

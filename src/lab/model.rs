@@ -43,6 +43,7 @@ macro_rules! words {
 }
 
 mod capture;
+mod process;
 mod service;
 
 use std::collections::{BTreeMap, HashMap};
@@ -56,6 +57,7 @@ use serde::Serialize;
 use super::names::{IfName, LabName, Mac, NetworkName, NodeName};
 
 pub use capture::{Capture, CaptureScope, CaptureSettings, Rotate};
+pub use process::{EnvFile, Limits, Seccomp, Tmpfs, Volume};
 pub use service::{
     Accept, Check, CheckKind, EngineChoice, Method, OnFail, Persistence, Protocol, Scheduler,
     SchedulerFlag, Server, Service,
@@ -147,10 +149,21 @@ pub struct Node {
     pub(super) gateway: Option<IpAddr>,
     pub(super) forward: bool,
     pub(super) image: Option<String>,
+    pub(super) entrypoint: Option<Vec<String>>,
     pub(super) command: Option<Vec<String>>,
+    pub(super) user: Option<String>,
+    pub(super) workdir: Option<PathBuf>,
     pub(super) env: BTreeMap<String, String>,
+    pub(super) env_files: Vec<EnvFile>,
     pub(super) volumes: Vec<Volume>,
+    pub(super) tmpfs: Vec<Tmpfs>,
+    pub(super) keep: bool,
+    pub(super) stop_signal: Option<i32>,
+    pub(super) stop_grace: Option<Duration>,
+    pub(super) limits: Option<Limits>,
     pub(super) cap_add: Vec<String>,
+    pub(super) cap_drop: Vec<String>,
+    pub(super) seccomp: Seccomp,
     pub(super) sysctls: BTreeMap<String, String>,
     pub(super) restart: Restart,
     pub(super) ready: Option<Ready>,
@@ -167,14 +180,36 @@ getters!(Node {
     forward: bool = copy,
     /// Image reference as written; `None` means the host's own root, read-only.
     image: Option<&String> = option,
-    /// Command that runs instead of the image's, or in an image-less node.
+    /// What runs instead of the image's ENTRYPOINT, whose CMD is dropped then; empty is none.
+    entrypoint: Option<&Vec<String>> = option,
+    /// With an image, what stands in place of its CMD; without, the program and its arguments.
     command: Option<&Vec<String>> = option,
-    /// Environment added to the image's.
+    /// User, and group after a `:`, by name or number, instead of the image's.
+    user: Option<&String> = option,
+    /// Absolute working directory instead of the image's.
+    workdir: Option<&PathBuf> = option,
+    /// Environment on top of the image's and of [`env_files`](Self::env_files).
     env: &BTreeMap<String, String> = borrow,
+    /// Files with environment on top of the image's, a later one before an earlier one.
+    env_files: &[EnvFile] = borrow,
     /// Host folders and files shown inside.
     volumes: &[Volume] = borrow,
+    /// Memory filesystems.
+    tmpfs: &[Tmpfs] = borrow,
+    /// Whether its writable layer stays after `down` and is used again by the next `up`.
+    keep: bool = copy,
+    /// Number of the signal that asks its main process to end, instead of the image's.
+    stop_signal: Option<i32> = copy,
+    /// How long its main process has to end then.
+    stop_grace: Option<Duration> = copy,
+    /// What its processes may use at most.
+    limits: Option<&Limits> = option,
     /// Capabilities on top of a container's default ones, as `CAP_NET_ADMIN`.
     cap_add: &[String] = borrow,
+    /// Capabilities that it lacks of a container's default ones; [`ALL`](Self::ALL) is all of them.
+    cap_drop: &[String] = borrow,
+    /// Whether its system calls are filtered.
+    seccomp: Seccomp = copy,
     /// Sysctls set after nslab's own, `net.*` only.
     sysctls: &BTreeMap<String, String> = borrow,
     /// When its main process is started again.
@@ -184,6 +219,9 @@ getters!(Node {
 });
 
 impl Node {
+    /// In [`cap_drop`](Self::cap_drop): every capability that is not in [`cap_add`](Self::cap_add).
+    pub const ALL: &str = "ALL";
+
     /// The interface of that name.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|i| i.name.as_str() == name)
@@ -227,23 +265,6 @@ getters!(Interface {
     mtu: u32 = copy,
     /// Whether IPv6 stays on.
     ipv6: bool = copy,
-});
-
-/// A host path shown inside a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Volume {
-    pub(super) source: PathBuf,
-    pub(super) target: PathBuf,
-    pub(super) read_only: bool,
-}
-
-getters!(Volume {
-    /// Path on the host; relative ones are taken from the lab file's folder.
-    source: &PathBuf = borrow,
-    /// Absolute path inside the node.
-    target: &PathBuf = borrow,
-    /// Whether it is mounted read-only.
-    read_only: bool = copy,
 });
 
 words! {

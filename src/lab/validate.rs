@@ -4,10 +4,13 @@
 //! judged by it: one mistake gives one message.
 
 mod capture;
+mod confine;
 mod join;
+mod mounts;
 mod networks;
 mod nodes;
 mod process;
+mod program;
 mod services;
 mod sysctls;
 mod values;

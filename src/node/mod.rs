@@ -16,6 +16,7 @@
 //! | `mounts` | carries that data out |
 //! | `credentials` | capability sets; users and groups of the node's own files |
 //! | `child` | one prepared process start, for init and exec alike |
+//! | `signals` | their names and numbers |
 //! | `exec`, `terminal` | a command in a running node |
 
 mod child;
@@ -26,6 +27,7 @@ mod exec;
 mod init;
 mod mounts;
 mod rootfs;
+mod signals;
 mod spawn;
 mod terminal;
 
@@ -36,6 +38,7 @@ pub use credentials::DEFAULT_CAPABILITIES;
 pub use error::{Error, ExecError};
 pub use exec::{ExecOptions, Target, Tty, exec};
 pub use init::{INIT_ARGV0, InitEvent, init_main};
+pub use signals::signal_number;
 pub use spawn::{Init, MountTemplate, SpawnOptions, spawn, spawn_with};
 
 use serde::{Deserialize, Serialize};

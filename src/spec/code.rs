@@ -112,6 +112,15 @@ codes! {
     ServerBehind      "NSL075" Warning "director in the way of its own VIP's answers"
     TunnelFromVip     "NSL076" Warning "tunnels that begin at the VIP"
     NoCheckAddress    "NSL077" Error   "no address left to check servers from"
+    BadUser           "NSL080" Error   "bad user or working directory"
+    BadEnvFile        "NSL081" Error   "bad env file"
+    BadTmpfs          "NSL082" Error   "bad tmpfs"
+    BadStop           "NSL083" Error   "bad stop signal or grace"
+    BadLimit          "NSL084" Error   "bad limit"
+    CapabilityClash   "NSL085" Error   "capability added and dropped"
+    NeedsImage        "NSL086" Error   "key without the image that it is about"
+    NothingToRun      "NSL087" Error   "image left without a program"
+    NothingToStop     "NSL088" Warning "stop settings without a process"
 }
 
 impl Code {
@@ -140,6 +149,9 @@ impl Code {
                 | Self::NatBypassed
                 | Self::IpvsSysctl
                 | Self::ServerBehind
+                | Self::NeedsImage
+                | Self::NothingToRun
+                | Self::NothingToStop
         )
     }
 }

@@ -55,22 +55,33 @@ pub const NETWORK: &[Key] = &[
     may("ipv6", "true"),
 ];
 
-/// Keys of `[nodes.*]`.
+/// Keys of `[nodes.*]`; help lines list the first ones.
 pub const NODE: &[Key] = &[
     may("image", r#""tomcat""#),
     may("command", r#"["python3", "-m", "http.server", "8080"]"#),
-    may("env", r#"{ NAME = "value" }"#),
-    may("volumes", r#"["./site:/srv/site:ro"]"#),
-    may("cap_add", r#"["CAP_SYS_PTRACE"]"#),
-    may("sysctls", r#"{ "net.ipv4.tcp_syncookies" = "0" }"#),
-    may("restart", r#""on-failure""#),
-    may("ready", r#"{ http = "http://localhost:8080/" }"#),
-    may("gateway", r#""router""#),
-    may("forward", "true"),
+    may("entrypoint", r#"["/usr/sbin/nginx"]"#),
     may(
         "interfaces",
         r#"{ eth1 = { network = "lan", address = "192.168.10.2" } }"#,
     ),
+    may("gateway", r#""router""#),
+    may("forward", "true"),
+    may("env", r#"{ NAME = "value" }"#),
+    may("volumes", r#"["./site:/srv/site:ro"]"#),
+    may("ready", r#"{ http = "http://localhost:8080/" }"#),
+    may("restart", r#""on-failure""#),
+    may("user", r#""www-data""#),
+    may("workdir", r#""/srv/site""#),
+    may("env_file", r#""web.env""#),
+    may("tmpfs", r#"["/var/cache:size=64m"]"#),
+    may("keep", "true"),
+    may("stop_signal", r#""SIGQUIT""#),
+    may("stop_grace", r#""10s""#),
+    may("limits", r#"{ memory = "512m", cpus = 1.5, pids = 200 }"#),
+    may("cap_add", r#"["CAP_SYS_PTRACE"]"#),
+    may("cap_drop", r#"["CAP_NET_RAW"]"#),
+    may("seccomp", r#""unconfined""#),
+    may("sysctls", r#"{ "net.ipv4.tcp_syncookies" = "0" }"#),
 ];
 
 /// Keys of a node's `interfaces.*`.
@@ -85,6 +96,21 @@ pub const VOLUME: &[Key] = &[
     must("source", r#""./site""#),
     must("target", r#""/srv/site""#),
     may("read_only", "true"),
+];
+
+/// Keys of a memory filesystem's table.
+pub const TMPFS: &[Key] = &[
+    must("target", r#""/var/cache""#),
+    may("size", r#""64m""#),
+    may("mode", r#""1777""#),
+    may("exec", "true"),
+];
+
+/// Keys of `limits`.
+pub const LIMITS: &[Key] = &[
+    may("memory", r#""512m""#),
+    may("cpus", "1.5"),
+    may("pids", "200"),
 ];
 
 /// Keys of `ready`.
@@ -161,6 +187,8 @@ pub const ROTATE: &[Key] = &[
 
 /// Words of `restart`.
 pub const RESTARTS: &[&str] = &["no", "on-failure", "always"];
+/// Words of `seccomp`.
+pub const SECCOMPS: &[&str] = &["default", "unconfined"];
 /// Words of `protocol`.
 pub const PROTOCOLS: &[&str] = &["tcp", "udp", "sctp"];
 /// Words of `scheduler`.

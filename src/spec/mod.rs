@@ -16,8 +16,9 @@ pub(crate) mod text;
 pub use code::{Code, Severity};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use raw::{
-    At, Field, RawCapture, RawCaptureSettings, RawCheck, RawInterface, RawLab, RawNetwork, RawNode,
-    RawReady, RawRotate, RawScope, RawServer, RawService, RawTcp, RawVolume, Span,
+    At, Field, RawCapture, RawCaptureSettings, RawCheck, RawInterface, RawLab, RawLimits,
+    RawNetwork, RawNode, RawReady, RawRotate, RawScope, RawServer, RawService, RawTcp, RawTmpfs,
+    RawVolume, Span,
 };
 
 pub use crate::lab::load;

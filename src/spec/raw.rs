@@ -102,10 +102,21 @@ pub struct RawNode {
     pub gateway: Field<String>,
     pub forward: Field<bool>,
     pub image: Field<String>,
+    pub entrypoint: Field<Vec<Field<String>>>,
     pub command: Field<Vec<Field<String>>>,
+    pub user: Field<String>,
+    pub workdir: Field<String>,
     pub env: Vec<(At<String>, Field<String>)>,
+    pub env_file: Vec<Field<String>>,
     pub volumes: Vec<RawVolume>,
+    pub tmpfs: Vec<RawTmpfs>,
+    pub keep: Field<bool>,
+    pub stop_signal: Field<String>,
+    pub stop_grace: Field<String>,
+    pub limits: Field<RawLimits>,
     pub cap_add: Vec<Field<String>>,
+    pub cap_drop: Vec<Field<String>>,
+    pub seccomp: Field<String>,
     pub sysctls: Vec<(At<String>, Field<String>)>,
     pub restart: Field<String>,
     pub ready: Field<RawReady>,
@@ -133,6 +144,31 @@ pub enum RawVolume {
         target: Field<String>,
         read_only: Field<bool>,
     },
+}
+
+/// An element of a node's `tmpfs`.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub enum RawTmpfs {
+    /// `"inside[:size=64m,mode=1777,exec]"`.
+    Short(At<String>),
+    /// `{ target, size, mode, exec }`.
+    Long {
+        target: Field<String>,
+        size: Field<String>,
+        mode: Field<String>,
+        exec: Field<bool>,
+    },
+}
+
+/// `limits` of a node.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the fields are the keys of the file")]
+pub struct RawLimits {
+    pub memory: Field<String>,
+    /// As it is written: thousandths are exact in decimal only.
+    pub cpus: Field<String>,
+    pub pids: Field<i64>,
 }
 
 /// `ready` of a node.

@@ -1,9 +1,10 @@
 //! What a valid file becomes.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use super::*;
-use crate::lab::{Accept, CaptureScope, Method, Protocol, ReadyKind, Restart, Scheduler};
+use crate::lab::{Accept, CaptureScope, Method, Protocol, ReadyKind, Restart, Scheduler, Seccomp};
 
 #[test]
 fn macs_that_meet_are_told_apart_the_same_way_each_time() {
@@ -102,10 +103,21 @@ subnet = "10.0.0.0/31"
 ipv6 = true
 [nodes.n]
 image = "debian:12"
+entrypoint = ["/bin/run", "-v"]
 command = ["sleep", "9"]
+user = "web:staff"
+workdir = "/srv//x/"
 env = { A = "1", "b c" = "" }
+env_file = ["a.env", "/b.env"]
 volumes = ["a:/x:ro", { source = "/b", target = "/y//z/" }]
+tmpfs = ["/run", "/c:rw,noexec,size=64m,mode=755", { target = "/d", size = "1GiB", mode = "0700", exec = true }]
+keep = true
+stop_signal = "SIGRTMIN+3"
+stop_grace = "60m"
+limits = { memory = "512m", cpus = 1.255, pids = 200 }
 cap_add = ["NET_RAW", "CAP_SYS_ADMIN"]
+cap_drop = ["ALL", "MKNOD"]
+seccomp = "unconfined"
 sysctls = { "net.ipv4.tcp_ecn" = 1, "net.ipv4.ip_local_port_range" = "1 2" }
 restart = "always"
 ready = { tcp = 22, timeout = "1500ms" }
@@ -145,12 +157,47 @@ snaplen = 64
         .collect();
     assert_eq!(volumes, ["a>/x:true", "/b>/y/z:false"]);
     assert_eq!(n.cap_add(), ["CAP_NET_RAW", "CAP_SYS_ADMIN"]);
+    assert_eq!(n.cap_drop(), ["ALL", "CAP_MKNOD"]);
+    assert_eq!(n.entrypoint().expect("an entrypoint"), &["/bin/run", "-v"]);
+    assert_eq!(n.user().map(String::as_str), Some("web:staff"));
+    assert_eq!(n.workdir().map(PathBuf::as_path), Some(Path::new("/srv/x")));
+    let files: Vec<&Path> = n.env_files().iter().map(|f| f.path().as_path()).collect();
+    assert_eq!(files, [Path::new("a.env"), Path::new("/b.env")]);
+    let tmpfs: Vec<String> = n
+        .tmpfs()
+        .iter()
+        .map(|t| {
+            let path = t.target().display();
+            format!("{path} {:?} {:o} {}", t.size(), t.mode(), t.exec())
+        })
+        .collect();
+    assert_eq!(
+        tmpfs,
+        [
+            "/run None 1777 false",
+            "/c Some(67108864) 755 false",
+            "/d Some(1073741824) 700 true"
+        ]
+    );
+    assert!(n.keep());
+    assert_eq!(n.stop_signal(), Some(37));
+    assert_eq!(n.stop_grace(), Some(std::time::Duration::from_hours(1)));
+    let limits = n.limits().expect("limits");
+    assert_eq!(
+        (limits.memory(), limits.cpus_milli(), limits.pids()),
+        (Some(512 << 20), Some(1255), Some(200))
+    );
+    assert_eq!(n.seccomp(), Seccomp::Unconfined);
     assert_eq!(n.sysctls()["net.ipv4.tcp_ecn"], "1");
     assert_eq!(n.restart(), Restart::Always);
     let ready = n.ready().expect("a probe");
     assert_eq!(*ready.kind(), ReadyKind::Tcp(22));
     assert_eq!(ready.timeout(), std::time::Duration::from_millis(1500));
     assert_eq!(n.gateway(), Some(ip("fd00:1::1")));
+    let peer = lab.node("peer").expect("a node");
+    assert_eq!((peer.limits(), peer.keep()), (None, false));
+    assert_eq!((peer.stop_signal(), peer.stop_grace()), (None, None));
+    assert_eq!(peer.seccomp(), Seccomp::Default);
     let e6 = n.interface("e6").expect("there");
     assert_eq!(
         (e6.address().to_string().as_str(), e6.mtu(), e6.ipv6()),

@@ -136,7 +136,7 @@ impl Validator<'_> {
         let (message, label) = match size {
             None => (
                 format!("{} is not a size", quote(&at.value)),
-                "expected a whole number and `KiB`, `MiB` or `GiB`",
+                "expected a whole number and `KiB`, `MiB` or `GiB`, or `k`, `m` or `g`",
             ),
             Some(_) => (
                 format!("{what} cannot have {}", quote(&at.value)),
@@ -153,8 +153,15 @@ impl Validator<'_> {
     }
 }
 
-/// Bytes in each unit of sizes.
-const UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+/// Bytes in each unit of sizes; the short ones are Docker's, which are powers of 1024 too.
+const UNITS: [(&str, u64); 6] = [
+    ("k", 1 << 10),
+    ("m", 1 << 20),
+    ("g", 1 << 30),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
 
 fn size(s: &str) -> Option<u64> {
     let digits = s.find(|c: char| !c.is_ascii_digit())?;
@@ -355,6 +362,11 @@ mod tests {
             ("64KiB", Some(65_536)),
             ("4MiB", Some(4_194_304)),
             ("1GiB", Some(1_073_741_824)),
+            ("64k", Some(65_536)),
+            ("512m", Some(536_870_912)),
+            ("2g", Some(2_147_483_648)),
+            ("2G", None),
+            ("2b", None),
             ("4MB", None),
             ("4096", None),
             ("MiB", None),

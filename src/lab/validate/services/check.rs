@@ -79,7 +79,7 @@ impl Validator<'_> {
                 RawTcp::Service(false) => self.one_is_needed(at),
             },
             (Field::Absent, Field::Absent, Field::Set(exec)) => {
-                self.command(exec).map(CheckKind::Exec)
+                self.command(exec, "the command").map(CheckKind::Exec)
             }
             _ => self.one_is_needed(at),
         };
