@@ -24,6 +24,8 @@ mod store;
 mod tarball;
 #[path = "image/tomcat.rs"]
 mod tomcat;
+#[path = "image/unpacking.rs"]
+mod unpacking;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -15,7 +15,7 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 
 use super::Progress;
-use super::counted::Counted;
+use super::counted::{Counted, Meter};
 use super::digest::{self, Hashed};
 use super::error::{Error, IoContext, LayerError};
 use super::layer::Limits;
@@ -106,7 +106,7 @@ fn read(
     let total = file.metadata().on("look at", archive)?.len();
     let start = start_of(&mut file).on("read", archive)?;
     let file = BufReader::with_capacity(256 * 1024, file);
-    let counted = Counted::new(file, "archive", total, progress);
+    let counted = Counted::new(file, Meter::new("archive", total, progress));
     let stream: Box<dyn Read + '_> = if start.starts_with(&GZIP) {
         Box::new(MultiGzDecoder::new(counted))
     } else {

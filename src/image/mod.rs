@@ -8,6 +8,7 @@
 //!             +-- OCI layout --------------------------------+--layer--> store/layers/<diff id>
 //! ```
 
+mod ahead;
 mod archive;
 mod beneath;
 mod build;
@@ -23,6 +24,7 @@ mod pack;
 mod recipe;
 mod reference;
 mod registry;
+mod several;
 mod store;
 mod tarread;
 mod unpack;

@@ -1,15 +1,23 @@
 //! From a layer's blob to its folder in the store: read once, verified before it gets its name.
+//!
+//! ```text
+//! thread `layer`:    blob -> sha256 -> gzip, zstd or nothing -> blocks
+//! calling thread:                                               blocks -> sha256 -> files
+//! ```
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 
 use super::Progress;
-use super::counted::Counted;
+use super::ahead::{self, Ahead, Producer};
+use super::counted::Meter;
 use super::digest::{self, Hashed};
 use super::error::{Error, IoContext, LayerError};
 use super::files;
@@ -17,7 +25,7 @@ use super::layer::{self, Applied, Limits};
 use super::layout::{Compression, Layer};
 use super::zstd::Frames;
 
-/// Bytes that the zstd decoder reads at a time.
+/// Bytes of the blob that are read at a time.
 const BUFFER: usize = 256 * 1024;
 
 /// Name of the file, next to a layer's folder, with the bytes of its files.
@@ -39,10 +47,18 @@ pub(super) fn forget_size(store: &Path, hex: &str) -> Result<(), Error> {
     }
 }
 
-/// Unpacks a layer if the store does not have it, and returns the bytes of its files.
+/// The bytes of a layer's files, if the store has it.
+pub(super) fn known(store: &Path, hex: &str) -> Option<u64> {
+    let text = fs::read_to_string(size_path(store, hex)).ok()?;
+    is_layer(store, hex).then(|| text.trim().parse().ok())?
+}
+
+/// Unpacks a layer if the store does not have it, and returns the bytes of its files. It fails, with
+/// an error that is nobody's business, soon after `stop` begins to say so.
 pub(super) fn unpack(
     store: &Path,
     layer: &Layer,
+    stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<u64, Error> {
     let hex = digest::sha256_hex(&layer.diff_id).ok_or_else(|| Error::Digest {
@@ -50,11 +66,7 @@ pub(super) fn unpack(
         want: "sha256:...".into(),
         got: layer.diff_id.clone(),
     })?;
-    let known = || {
-        let text = fs::read_to_string(size_path(store, hex)).ok()?;
-        is_layer(store, hex).then(|| text.trim().parse().ok())?
-    };
-    if let Some(bytes) = known() {
+    if let Some(bytes) = known(store, hex) {
         return Ok(bytes);
     }
     let _lock = files::lock(&store.join("locks").join(format!("layer-{hex}")), || {
@@ -63,7 +75,7 @@ pub(super) fn unpack(
             layer.digest
         )));
     })?;
-    if let Some(bytes) = known() {
+    if let Some(bytes) = known(store, hex) {
         return Ok(bytes);
     }
     let folder = store.join("layers").join(hex);
@@ -75,7 +87,7 @@ pub(super) fn unpack(
         .mode(0o700)
         .create(&temp)
         .on("create folder", &temp)?;
-    let applied = match apply(layer, &temp, progress) {
+    let applied = match apply(layer, &temp, stop, progress) {
         Ok(applied) => applied,
         Err(e) => {
             files::remove_tree(&temp)?;
@@ -91,7 +103,12 @@ pub(super) fn unpack(
     Ok(applied.bytes)
 }
 
-fn apply(layer: &Layer, into: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Applied, Error> {
+fn apply(
+    layer: &Layer,
+    into: &Path,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Applied, Error> {
     let failed = |source| Error::Layer {
         digest: layer.digest.clone(),
         source,
@@ -104,29 +121,32 @@ fn apply(layer: &Layer, into: &Path, progress: &mut dyn FnMut(Progress)) -> Resu
         .into();
     let root = rustix::process::geteuid().is_root();
     let file = File::open(&layer.blob).on("open", &layer.blob)?;
-    let counted = Counted::new(file, "layer", layer.size, progress);
-    // One byte more than the descriptor says is enough to see that there is more.
-    let mut blob = Hashed::new(counted.take(layer.size.saturating_add(1)));
-    let (applied, diff_id) = match layer.compression {
-        Compression::None => {
-            let mut tar = Hashed::new(&mut blob);
-            let applied = layer::apply(&mut tar, dest, root, Limits::default()).map_err(failed)?;
-            (applied, tar.finish().1)
-        }
-        Compression::Gzip => {
-            let mut tar = Hashed::new(MultiGzDecoder::new(&mut blob));
-            let applied = layer::apply(&mut tar, dest, root, Limits::default()).map_err(failed)?;
-            (applied, tar.finish().1)
-        }
-        Compression::Zstd => {
-            let frames = Frames::new(BufReader::with_capacity(BUFFER, &mut blob));
-            let mut tar = Hashed::new(frames);
-            let applied = layer::apply(&mut tar, dest, root, Limits::default()).map_err(failed)?;
-            (applied, tar.finish().1)
-        }
-    };
-    io::copy(&mut blob, &mut io::sink()).map_err(|e| failed(LayerError::Read(e)))?;
-    let (_, blob_digest, bytes) = blob.finish();
+    let (read, given_up) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (applied, diff_id, blob) = thread::scope(|scope| {
+        let (producer, ahead) = ahead::ends();
+        let (read, given_up) = (&read, &given_up);
+        let decoding = thread::Builder::new()
+            .name("layer".into())
+            .spawn_scoped(scope, move || decode(layer, file, producer, read, given_up))
+            .on("start a thread to unpack", &layer.blob)?;
+        let mut tar = Hashed::new(Watched {
+            ahead,
+            read,
+            stop,
+            meter: Meter::new("layer", layer.size, progress),
+        });
+        let applied = layer::apply(&mut tar, dest, root, Limits::default());
+        given_up.store(applied.is_err(), Ordering::Relaxed);
+        // With its reading end the other thread's work is over, or what is left is to hash the rest.
+        let (watched, diff_id, _) = tar.finish();
+        drop(watched);
+        let blob = decoding
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((applied, diff_id, blob))
+    })?;
+    let applied = applied.map_err(failed)?;
+    let (blob_digest, bytes) = blob.map_err(|e| failed(LayerError::Read(e)))?;
     for (what, want, got) in [
         (
             format!("layer {}", layer.blob.display()),
@@ -154,4 +174,67 @@ fn apply(layer: &Layer, into: &Path, progress: &mut dyn FnMut(Progress)) -> Resu
         ))));
     }
     Ok(applied)
+}
+
+/// Decodes the blob until its end, an error, or until nobody reads any more; then the rest of it is
+/// hashed, unless all is given up. Returns the blob's digest and bytes.
+fn decode(
+    layer: &Layer,
+    file: File,
+    producer: Producer,
+    read: &AtomicU64,
+    given_up: &AtomicBool,
+) -> io::Result<(String, u64)> {
+    // One byte more than the descriptor says is enough to see that there is more.
+    let file = file.take(layer.size.saturating_add(1));
+    let mut blob = Hashed::new(Tallied { file, read });
+    let source = BufReader::with_capacity(BUFFER, &mut blob);
+    match layer.compression {
+        Compression::None => producer.run(source),
+        Compression::Gzip => producer.run(MultiGzDecoder::new(source)),
+        Compression::Zstd => producer.run(Frames::new(source)),
+    }
+    let mut rest = vec![0; BUFFER];
+    while !given_up.load(Ordering::Relaxed) {
+        match blob.read(&mut rest) {
+            Ok(0) => break,
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+            _ => {}
+        }
+    }
+    let (_, digest, bytes) = blob.finish();
+    Ok((digest, bytes))
+}
+
+/// Lets other threads know how much was read.
+struct Tallied<'a> {
+    file: io::Take<File>,
+    read: &'a AtomicU64,
+}
+
+impl Read for Tallied<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buf)?;
+        self.read.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// What was decoded, with a look at how far the blob is and whether to go on.
+struct Watched<'a> {
+    ahead: Ahead,
+    read: &'a AtomicU64,
+    stop: &'a dyn Fn() -> bool,
+    meter: Meter<'a>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if (self.stop)() {
+            return Err(io::Error::other("another layer failed"));
+        }
+        let n = self.ahead.read(buf)?;
+        self.meter.at(self.read.load(Ordering::Relaxed));
+        Ok(n)
+    }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use crate::image::error::{Error, IoContext};
-use crate::image::unpack::{forget_size, is_layer, unpack};
+use crate::image::several::unpack_all;
+use crate::image::unpack::{forget_size, is_layer};
 use crate::image::{Image, Progress, RunConfig, digest, files, layout};
 
 /// Version of the records' format; others are ignored and made anew.
@@ -62,11 +63,8 @@ impl Store {
     ) -> Result<Record, Error> {
         let contents = layout::read(dir, tag)?;
         let mut layers = Vec::new();
-        let (mut size, mut unpacked) = (0, 0);
-        for layer in &contents.layers {
-            unpacked += unpack(&self.root, layer, progress)?;
-            size += layer.size;
-        }
+        let unpacked = unpack_all(&self.root, &contents.layers, progress)?;
+        let size = contents.layers.iter().map(|layer| layer.size).sum();
         for layer in contents.layers.iter().rev() {
             // Overlayfs takes no folder twice; the lower one of two equal layers adds nothing.
             let hex = digest::sha256_hex(&layer.diff_id)
