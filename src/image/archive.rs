@@ -129,6 +129,9 @@ fn read(
         }
         let name = normal(&String::from_utf8_lossy(&entry.path));
         match entry.kind {
+            Kind::File if entry.sparse.is_some() => {
+                return Err(wrong(archive, format!("`{name}` is a sparse file")));
+            }
             Kind::File => {
                 let path = scratch.join(index.files.len().to_string());
                 let out = File::create_new(&path).on("create", &path)?;

@@ -2,7 +2,7 @@
 //! RESOLVE_NO_MAGICLINKS` below the folder's descriptor, so neither `..` nor a symbolic link (made
 //! by the very archive that is unpacked) leads out, whatever happens between two calls.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -85,6 +85,26 @@ impl RelPath {
         self.0.split(|&b| b == b'/').filter(|p| !p.is_empty())
     }
 
+    /// Everything below this folder, in an ordered map's keys.
+    pub(super) fn below(&self) -> std::ops::Range<Self> {
+        let with = |byte| Self([&self.0[..], &[byte]].concat());
+        // The byte that follows the slash.
+        with(b'/')..with(b'/' + 1)
+    }
+
+    /// Refuses what is deeper than removing it again can go.
+    fn check_depth(self) -> Result<Self, Errno> {
+        if self.parts().count() > MAX_DEPTH {
+            return Err(Errno::NAMETOOLONG);
+        }
+        Ok(self)
+    }
+
+    /// As it is written.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     fn for_kernel(&self) -> &[u8] {
         if self.0.is_empty() { b"." } else { &self.0 }
     }
@@ -103,19 +123,39 @@ impl Root {
     }
 
     /// Opens a folder below the root; symbolic links on the way are followed as long as they stay
-    /// below.
-    pub(super) fn folder(&self, path: &RelPath) -> Result<OwnedFd, Errno> {
-        self.open(path, OFlags::RDONLY | OFlags::DIRECTORY)
+    /// below. Returned with it is its path without links: one folder has one.
+    pub(super) fn folder(&self, path: &RelPath) -> Result<(RelPath, OwnedFd), Errno> {
+        match self.open(path, ResolveFlags::NO_SYMLINKS) {
+            Ok(fd) => Ok((path.clone(), fd)),
+            Err(Errno::LOOP) => {
+                let fd = self.open(path, ResolveFlags::empty())?;
+                Ok((self.path_of(&fd)?.check_depth()?, fd))
+            }
+            Err(e) => Err(e),
+        }
     }
 
-    /// Opens a folder below the root that must not itself be reached by a link.
+    /// Opens a folder below the root by a path without links.
     pub(super) fn folder_nofollow(&self, path: &RelPath) -> Result<OwnedFd, Errno> {
-        self.open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW)
+        self.open(path, ResolveFlags::NO_SYMLINKS)
     }
 
-    fn open(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let flags = flags | OFlags::CLOEXEC;
+    /// Where a folder is that was opened below the root.
+    fn path_of(&self, folder: &OwnedFd) -> Result<RelPath, Errno> {
+        let path = |fd: &OwnedFd| {
+            let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            rustix::fs::readlink(link, Vec::new()).map(std::ffi::CString::into_bytes)
+        };
+        let root = path(&self.0)?;
+        let inner = path(folder)?;
+        // Not the case if somebody else moves folders about meanwhile.
+        let below = inner.strip_prefix(&root[..]).ok_or(Errno::XDEV)?;
+        RelPath::parse(below).map_err(|_| Errno::NAMETOOLONG)
+    }
+
+    fn open(&self, path: &RelPath, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let resolve = resolve | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // EAGAIN: a rename somewhere on the machine raced with `..` of a link (openat2(2)).
         for _ in 0..32 {
             match rustix::fs::openat2(&self.0, path.for_kernel(), flags, Mode::empty(), resolve) {
@@ -146,11 +186,25 @@ pub(super) fn remove(folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
     rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)
 }
 
-/// What is at `name` in `folder`, links not followed; `None` if nothing is.
-pub(super) fn kind(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<FileType>, Errno> {
+/// What is at a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum There {
+    Nothing,
+    Folder,
+    /// Overlayfs' mark of a removed file: a character device 0/0.
+    Whiteout,
+    Other,
+}
+
+/// What is at `name` in `folder`, links not followed.
+pub(super) fn look(folder: BorrowedFd<'_>, name: &[u8]) -> Result<There, Errno> {
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
-        Err(Errno::NOENT) => Ok(None),
+        Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => There::Folder,
+            FileType::CharacterDevice if stat.st_rdev == 0 => There::Whiteout,
+            _ => There::Other,
+        }),
+        Err(Errno::NOENT) => Ok(There::Nothing),
         Err(e) => Err(e),
     }
 }
@@ -158,6 +212,22 @@ pub(super) fn kind(folder: BorrowedFd<'_>, name: &[u8]) -> Result<Option<FileTyp
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_below_a_folder_is_a_range() {
+        let path = |s: &str| RelPath(s.as_bytes().to_vec());
+        let below = path("a").below();
+        for (name, inside) in [
+            ("a", false),
+            ("a/b", true),
+            ("a/\u{ff}", true),
+            ("a!b", false),
+            ("ab", false),
+            ("b/a", false),
+        ] {
+            assert_eq!(below.contains(&path(name)), inside, "{name}");
+        }
+    }
 
     #[test]
     fn names_are_made_relative_or_refused() {

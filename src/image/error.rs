@@ -167,6 +167,16 @@ pub enum LayerError {
         /// Why it failed.
         source: io::Error,
     },
+    /// An attribute of an entry cannot be set.
+    #[error("could not set attribute `{key}` of `{entry}`: {source}")]
+    Attribute {
+        /// The attribute's name.
+        key: String,
+        /// The entry's name.
+        entry: String,
+        /// Why it failed.
+        source: io::Error,
+    },
     /// It is larger than allowed.
     #[error("more than {limit} {what}: refused as a bomb")]
     Limit {
@@ -175,6 +185,38 @@ pub enum LayerError {
         /// How many are allowed.
         limit: u64,
     },
+}
+
+impl LayerError {
+    /// An entry that is refused.
+    pub(super) fn refused(name: &[u8], why: impl Into<String>) -> Self {
+        Self::Refused {
+            entry: shown(name),
+            why: why.into(),
+        }
+    }
+}
+
+/// A name out of an archive as it may be written on a terminal: what would act there is escaped, and
+/// what is too long to read is cut.
+pub(super) fn shown(name: &[u8]) -> String {
+    const MOST: usize = 300;
+    let mut text = String::new();
+    for c in String::from_utf8_lossy(name).chars() {
+        if text.len() > MOST {
+            text.push_str("...");
+            break;
+        }
+        // Marks of writing direction change how all that follows looks.
+        if c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            text.extend(c.escape_default());
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// Turns an [`io::Error`] into [`Error::Io`].
@@ -189,5 +231,18 @@ impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
             path: path.to_owned(),
             source: e.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_act_on_a_terminal() {
+        assert_eq!(shown("usr/bin/é".as_bytes()), "usr/bin/é");
+        assert_eq!(shown(b"a\x1b[2Jb\n\xff"), "a\\u{1b}[2Jb\\n\u{fffd}");
+        assert_eq!(shown("a\u{202e}gpj".as_bytes()), "a\\u{202e}gpj");
+        assert_eq!(shown(&[b'x'; 5000]), format!("{}...", "x".repeat(301)));
     }
 }
