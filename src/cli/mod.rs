@@ -82,7 +82,7 @@ enum Command {
     Schema(schema::Args),
     /// Print completions for a shell
     Completions(completions::Args),
-    /// Build, pull, list and remove images
+    /// Build, pull, list, inspect and remove images
     Image(image::ImageArgs),
 }
 

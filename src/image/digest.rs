@@ -73,8 +73,12 @@ pub(super) fn of_file(path: &Path) -> Result<String, Error> {
 /// The 64 hexadecimal digits of `sha256:<hex>`; `None` for anything else, so that a digest out of
 /// a file cannot become a path with `..` in it.
 pub(super) fn sha256_hex(digest: &str) -> Option<&str> {
-    let hex = digest.strip_prefix("sha256:")?;
-    (hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(hex)
+    digest.strip_prefix("sha256:").filter(|hex| is_hex(hex))
+}
+
+/// Whether these are the 64 digits.
+pub(super) fn is_hex(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::store::User;
+
 /// An error of the image room: what was tried, on what, why it failed and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,14 +131,81 @@ pub enum Error {
         /// The store's folder.
         store: PathBuf,
     },
-    /// A mounted root filesystem uses the image.
-    #[error("image `{name}` is in use by process {pid}; `nslab down` its lab first")]
+    /// Somebody uses the image.
+    #[error("image `{name}` is used by {}; {}", who(.users), way_out(.users))]
     InUse {
         /// The name.
         name: String,
-        /// A process that has it mounted.
-        pid: u32,
+        /// Who, never empty.
+        users: Vec<User>,
     },
+    /// Another nslab makes or removes the image.
+    #[error("image `{name}` is being worked on by another nslab; try again when that is done")]
+    Busy {
+        /// The name.
+        name: String,
+    },
+    /// Several images fit.
+    #[error("`{name}` may be each of {}; write more of its digest", digests.join(", "))]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Their digests.
+        digests: Vec<String>,
+    },
+    /// A layer was removed after its image was resolved.
+    #[error("{} has been removed meanwhile; run the command again", path.display())]
+    Gone {
+        /// The layer's folder.
+        path: PathBuf,
+    },
+    /// Another lab has the node's kept files.
+    #[error(
+        "the kept files of lab {lab} are in use: a lab of the same name is up with another NSLAB_RUN; \
+         take that one down first"
+    )]
+    KeptInUse {
+        /// The lab's name.
+        lab: String,
+    },
+    /// Kept files belong to another image.
+    #[error(
+        "node {node} keeps files (`keep = true`) that it wrote on top of image `{before}` ({was}); \
+         `{image}` is another one now ({is}), and files of one on top of the other would be neither: \
+         `nslab up --fresh {node}` throws the kept files away and starts from the image as it is now"
+    )]
+    KeptOnAnother {
+        /// The node.
+        node: String,
+        /// The image's reference now.
+        image: String,
+        /// Its digest.
+        is: String,
+        /// The reference then.
+        before: String,
+        /// The digest then.
+        was: String,
+    },
+}
+
+/// `node a of lab x, node b of lab x and 3 more`.
+fn who(users: &[User]) -> String {
+    const SHOWN: usize = 3;
+    let all: Vec<_> = users.iter().map(ToString::to_string).collect();
+    if all.len() > SHOWN + 1 {
+        return format!("{} and {} more", all[..SHOWN].join(", "), all.len() - SHOWN);
+    }
+    match &all[..] {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => all.join(""),
+    }
+}
+
+/// What has to be done about each of them, once.
+fn way_out(users: &[User]) -> String {
+    let mut ways: Vec<_> = users.iter().map(User::way_out).collect();
+    ways.dedup();
+    ways.join(", ")
 }
 
 /// Why a layer cannot be unpacked.

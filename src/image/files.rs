@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::{Error, IoContext};
@@ -22,19 +22,49 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Takes an exclusive flock(2) on `path`, which stays when it is released; `waits` is called once
 /// if another process has it. The kernel releases it however the process ends.
 pub(super) fn lock(path: &Path, waits: impl FnOnce()) -> Result<File, Error> {
-    let file = File::options()
+    if let Some(file) = try_lock(path)? {
+        return Ok(file);
+    }
+    waits();
+    loop {
+        let file = open_lock(path)?;
+        file.lock().on("lock", path)?;
+        if has_name(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+/// The same, unless another process has it.
+pub(super) fn try_lock(path: &Path) -> Result<Option<File>, Error> {
+    loop {
+        let file = open_lock(path)?;
+        match file.try_lock() {
+            Ok(()) if has_name(&file, path) => return Ok(Some(file)),
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(e)) => return Err(e).on("lock", path),
+        }
+    }
+}
+
+fn open_lock(path: &Path) -> Result<File, Error> {
+    File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path)
-        .on("open lock", path)?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(fs::TryLockError::WouldBlock) => waits(),
-        Err(fs::TryLockError::Error(e)) => return Err(e).on("lock", path),
+        .on("open lock", path)
+}
+
+/// Whether the file still has its name: locks that nobody has may be removed, between our opening
+/// one and locking it too.
+pub(super) fn has_name(file: &File, path: &Path) -> bool {
+    let id = |m: fs::Metadata| (m.dev(), m.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(named)) => id(ours) == id(named),
+        _ => false,
     }
-    file.lock().on("lock", path)?;
-    Ok(file)
 }
 
 /// Removes a tree, also one whose folders forbid their owner to write; nothing there is fine.

@@ -36,7 +36,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::{Error, LayerError};
-pub use store::{ImageInfo, Store};
+pub use store::{
+    Base, ImageInfo, Inspected, InspectedLayer, Kept, Lease, Prune, Pruned, Removed, Store, Use,
+    User,
+};
 
 /// An image whose layers are unpacked in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -80,9 +80,14 @@ pub(super) fn unpack(
     }
     let folder = store.join("layers").join(hex);
     let temp = store.join("layers").join(format!(".new-{hex}"));
-    files::remove_tree(&temp)?;
-    // Without its size file the layer was being removed.
-    files::remove_tree(&folder)?;
+    // Without its size file the layer was being removed. By a rename: what has its name is whole.
+    let old = store.join("layers").join(format!(".old-{hex}"));
+    for left in [&temp, &old] {
+        files::remove_tree(left)?;
+    }
+    if fs::rename(&folder, &old).is_ok() {
+        files::remove_tree(&old)?;
+    }
     fs::DirBuilder::new()
         .mode(0o700)
         .create(&temp)
@@ -97,9 +102,19 @@ pub(super) fn unpack(
     for line in &applied.skipped {
         progress(Progress::Log(format!("left out {line}")));
     }
-    let size = size_path(store, hex);
-    files::replace(&size, applied.bytes.to_string().as_bytes()).on("write", &size)?;
-    fs::rename(&temp, &folder).on("move the layer to", &folder)?;
+    // Under a name that tells whose it is: a killed process leaves it.
+    let new = temp.with_extension("size");
+    let named = || {
+        let size = size_path(store, hex);
+        fs::write(&new, applied.bytes.to_string()).on("write", &new)?;
+        fs::rename(&new, &size).on("write", &size)?;
+        fs::rename(&temp, &folder).on("move the layer to", &folder)
+    };
+    named().inspect_err(|_| {
+        // A full disk. What is in the way of tidying up was in the way before.
+        let _ = fs::remove_file(&new);
+        let _ = files::remove_tree(&temp);
+    })?;
     Ok(applied.bytes)
 }
 

@@ -30,3 +30,19 @@ pub fn detach(dir: &Path) -> Result<()> {
         Err(e) => Err(e).op(|| format!("unmount {}", dir.display())),
     }
 }
+
+/// Undoes the octal escapes of mountinfo, proc_pid_mountinfo(5): `\040` is a blank, `\134` a backslash.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = bytes.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\');
+        let value = octal
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        out.push(value.unwrap_or(bytes[at]));
+        at += if value.is_some() { 4 } else { 1 };
+    }
+    out
+}

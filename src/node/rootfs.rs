@@ -298,27 +298,10 @@ pub(super) fn host_mounts(mountinfo: &str, root: u64, without: &[&str]) -> Vec<P
     found
 }
 
-/// Undoes the octal escapes of mountinfo (`\040` is a blank).
 fn unescape(text: &str) -> PathBuf {
     use std::os::unix::ffi::OsStringExt as _;
 
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let octal = bytes.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\');
-        let value = octal
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        if let Some(byte) = value {
-            out.push(byte);
-            at += 4;
-        } else {
-            out.push(bytes[at]);
-            at += 1;
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(out))
+    std::ffi::OsString::from_vec(crate::kernel::mount::unescape(text)).into()
 }
 
 /// The overlay's options (Documentation/filesystems/overlayfs.rst), with its separators escaped.

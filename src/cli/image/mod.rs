@@ -1,7 +1,9 @@
 //! `nslab image` and its subcommands, one file each.
 
 mod build;
+mod inspect;
 mod list;
+mod prune;
 mod pull;
 mod rm;
 
@@ -11,7 +13,7 @@ use serde::Serialize;
 use super::Result;
 use crate::image::{Error, Image, Store};
 
-/// Build, pull, list and remove images.
+/// Build, pull, list, inspect and remove images.
 #[derive(Debug, Args)]
 pub(super) struct ImageArgs {
     #[command(subcommand)]
@@ -27,9 +29,13 @@ enum Command {
     /// List the images in the store
     #[command(visible_alias = "ls")]
     List(list::Args),
+    /// Show what an image runs, its layers, and what it shares with others
+    Inspect(inspect::Args),
     /// Remove an image, with the layers that no other image has
     #[command(visible_alias = "remove")]
     Rm(rm::Args),
+    /// Remove what no lab uses and no image needs, and what killed processes left
+    Prune(prune::Args),
 }
 
 pub(super) fn run(args: &ImageArgs) -> Result<()> {
@@ -37,7 +43,9 @@ pub(super) fn run(args: &ImageArgs) -> Result<()> {
         Command::Build(args) => build::run(args),
         Command::Pull(args) => pull::run(args),
         Command::List(args) => list::run(args),
+        Command::Inspect(args) => inspect::run(args),
         Command::Rm(args) => rm::run(args),
+        Command::Prune(args) => prune::run(args),
     }
 }
 

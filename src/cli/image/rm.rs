@@ -7,7 +7,8 @@ use crate::cli::{self, Result};
 /// Arguments of `nslab image rm`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Its name or digest, as `list` prints it
+    /// Its name, its digest, or the first digits of that, as `list` prints them
+    #[arg(value_name = "NAME|DIGEST")]
     name: String,
 }
 

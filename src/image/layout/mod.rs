@@ -2,6 +2,7 @@
 //! (<https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>): writing one for a
 //! recipe or for what was pulled, reading any.
 
+mod details;
 mod read;
 mod write;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::digest;
 use super::error::Error;
 
+pub(super) use details::details;
 pub(super) use read::{
     Compression, DEPTH, Layer, for_this_machine, manifest_digest, other_platforms, read,
 };

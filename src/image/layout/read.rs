@@ -216,7 +216,10 @@ fn run_config(config: &ImageConfiguration) -> RunConfig {
 }
 
 /// Reads a JSON blob, its size and digest checked.
-fn json<T: serde::de::DeserializeOwned>(dir: &Path, descriptor: &Descriptor) -> Result<T, Error> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(
+    dir: &Path,
+    descriptor: &Descriptor,
+) -> Result<T, Error> {
     let want = descriptor.digest().to_string();
     let bytes = read_limited(&blob(dir, &want)?)?;
     let got = digest::of(&bytes);
@@ -230,11 +233,15 @@ fn json<T: serde::de::DeserializeOwned>(dir: &Path, descriptor: &Descriptor) -> 
     parse(dir, &want, &bytes)
 }
 
-fn parse<T: serde::de::DeserializeOwned>(dir: &Path, what: &str, bytes: &[u8]) -> Result<T, Error> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
+    dir: &Path,
+    what: &str,
+    bytes: &[u8],
+) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|e| wrong(dir, format!("{what}: {e}")))
 }
 
-fn read_limited(path: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let file = File::open(path).on("open", path)?;
     file.take(MAX_JSON + 1)

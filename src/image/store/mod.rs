@@ -5,19 +5,33 @@
 //! images/<key>.json          what a reference was resolved to
 //! oci/<key>/                 the layout that a recipe's build, a pull or an archive made
 //! partial/<hex of digest>    a blob's download that is not complete
-//! debs/ apt/ build/ locks/   what building needs
+//! debs/ apt/ build/ cache/   what building needs
+//! users/<any>                who uses which layers, locked by them
+//! nodes/<lab>/<node>/        a node's writable layer, as long as its lab is up
+//! kept/<lab>/<node>/         one that stays
+//! trash/<any>/               what is being deleted
+//! locks/                     of who makes what
 //! ```
 //!
-//! Whatever is written appears by a rename, under a lock that ends with its process, so two nslab
-//! at once and one killed in the middle leave nothing half done.
+//! Whatever is written appears by a rename, under a lock that ends with its process, and whatever is
+//! removed disappears by one, so two nslab at once and one killed in the middle leave nothing half
+//! done. Layers are removed inside the [gate], and only those that no [lease] names.
 
+mod gate;
+mod inspect;
+mod kept;
+mod lease;
+mod mounts;
+mod prune;
 mod record;
+mod remove;
 mod sources;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::debs::Folders;
@@ -27,40 +41,55 @@ use super::recipe::{self, Recipe, Source};
 use super::reference::{self, Reference};
 use super::{Image, Progress, build, digest, files};
 
+pub use inspect::{Inspected, InspectedLayer};
+pub use kept::{Base, Kept};
+pub use lease::{Lease, Use, User};
+pub use prune::{Prune, Pruned, Removed};
 pub use record::ImageInfo;
-use record::user_of;
 
 /// Environment variable with the store's folder.
 const VARIABLE: &str = "NSLAB_STORE";
 
-/// A folder with images.
+/// A folder with images. Layers of images that it has given out stay as long as it, or a clone of it,
+/// is open.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    held: Arc<Mutex<Vec<Lease>>>,
 }
+
+/// What may hold set-user-ID programs, which are nobody's business on the host.
+const PRIVATE: [&str; 4] = ["layers", "nodes", "kept", "trash"];
 
 impl Store {
     /// Opens the store in `root`, which is made if it is not there.
     pub fn open(root: &Path) -> Result<Self, Error> {
         let root = std::path::absolute(root).on("find", root)?;
         for sub in [
-            "images", "oci", "partial", "debs", "apt", "build", "locks", "cache", "layers",
+            "images", "oci", "partial", "debs", "apt", "build", "locks", "cache", "users",
         ] {
             let path = root.join(sub);
             fs::create_dir_all(&path).on("create folder", &path)?;
         }
-        // Layers may hold set-user-ID programs that are nobody's business on the host.
-        let layers = root.join("layers");
-        let mode = layers
-            .metadata()
-            .on("look at", &layers)?
-            .permissions()
-            .mode();
-        if mode & 0o777 != 0o700 {
-            fs::set_permissions(&layers, fs::Permissions::from_mode(0o700))
-                .on("set mode of", &layers)?;
+        for sub in PRIVATE {
+            let path = root.join(sub);
+            gate::private_folder(&path)?;
+            // Made by an older nslab, or by hand.
+            let mode = path.metadata().on("look at", &path)?.permissions().mode();
+            if mode & 0o777 != 0o700 {
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
+                    .on("set mode of", &path)?;
+            }
         }
-        Ok(Self { root })
+        Ok(Self {
+            root,
+            held: Arc::default(),
+        })
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// `$NSLAB_STORE`; else /var/lib/nslab for root and `$XDG_DATA_HOME/nslab` (by default
@@ -157,43 +186,10 @@ impl Store {
 
     /// All images, by name.
     pub fn list(&self) -> Result<Vec<ImageInfo>, Error> {
-        let mut list: Vec<_> = self.records()?.into_iter().map(|(_, r)| r.info()).collect();
+        let records = self.records()?;
+        let mut list = self.infos(records.iter().map(|(_, r)| r), &self.uses())?;
         list.sort_by(|a, b| (&a.name, a.created).cmp(&(&b.name, b.created)));
         Ok(list)
-    }
-
-    /// Removes the images of this name (a recipe's may be several builds), with the layers that no
-    /// other image has. One that a process has mounted stays, with an error.
-    pub fn remove(&self, name: &str) -> Result<Vec<ImageInfo>, Error> {
-        let mine: Vec<_> = self
-            .records()?
-            .into_iter()
-            .filter(|(_, r)| r.name == name || r.digest == name)
-            .collect();
-        if mine.is_empty() {
-            return Err(Error::NotInStore {
-                name: name.to_owned(),
-                store: self.root.clone(),
-            });
-        }
-        let layers: BTreeSet<_> = mine
-            .iter()
-            .flat_map(|(_, r)| r.layers.iter().cloned())
-            .collect();
-        if let Some(pid) = user_of(&layers) {
-            return Err(Error::InUse {
-                name: name.to_owned(),
-                pid,
-            });
-        }
-        for (path, record) in &mine {
-            fs::remove_file(path).on("remove", path)?;
-            if record.layout.starts_with(self.root.join("oci")) {
-                files::remove_tree(&record.layout)?;
-            }
-        }
-        self.sweep(layers)?;
-        Ok(mine.into_iter().map(|(_, r)| r.info()).collect())
     }
 
     /// Copies an image of the store as an OCI image layout into a folder that is not there yet.
@@ -226,11 +222,15 @@ impl Store {
         force: bool,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Image, Error> {
-        let mut hashes = HashCache::open(&self.root.join("cache/hashes.json"));
-        let recipe = Recipe::load(source, &mut hashes)?;
+        let recipe = {
+            // It writes the cache.
+            let _gate = self.finding()?;
+            let mut hashes = HashCache::open(&self.root.join("cache/hashes.json"));
+            Recipe::load(source, &mut hashes)?
+        };
         let name = recipe.manifest.name.clone();
         let key = format!("{name}-{}", short(&recipe.digest));
-        if let (false, Some(image)) = (force, self.recorded(&key)) {
+        if !force && let Some(image) = self.recorded(&key)? {
             return Ok(image);
         }
         let _lock = files::lock(
@@ -241,11 +241,11 @@ impl Store {
                 )));
             },
         )?;
-        if let (false, Some(image)) = (force, self.recorded(&key)) {
+        if !force && let Some(image) = self.recorded(&key)? {
             return Ok(image);
         }
         let start = Instant::now();
-        let layout = self.root.join("oci").join(&key);
+        let layout = self.layout_dir(&key);
         // Built, but killed before it was unpacked, or its layers were removed by hand.
         if !force
             && layout.is_dir()
@@ -255,10 +255,7 @@ impl Store {
             return Ok(self.image(record));
         }
         let old = self.load(&key);
-        let (work, out) = (
-            self.root.join("build").join(&name),
-            self.root.join("oci").join(format!(".new-{key}")),
-        );
+        let (work, out) = (self.root.join("build").join(&name), self.new_path(&key));
         for dir in [&work, &out] {
             files::remove_tree(dir)?;
             fs::create_dir(dir).on("create folder", dir)?;
@@ -273,11 +270,11 @@ impl Store {
             files::remove_tree(&out)?;
         }
         built?;
-        files::remove_tree(&layout)?;
-        fs::rename(&out, &layout).on("move the image to", &layout)?;
+        self.put_layout(&key, &out)?;
         let record = self.import(&key, &name, "recipe", &layout, None, progress)?;
         if let Some(old) = old.filter(|o| o.digest != record.digest) {
-            self.sweep(old.layers.into_iter().collect())?;
+            self.let_go(&BTreeSet::from([old.digest.as_str()]));
+            self.sweep()?;
         }
         progress(record.done(start));
         Ok(self.image(record))

@@ -1,6 +1,5 @@
 //! What the store knows of an image: records, and the layers that they hold on to.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -8,10 +7,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::Store;
+use super::lease::{Use, User, users_of};
 use crate::image::error::{Error, IoContext};
 use crate::image::several::unpack_all;
-use crate::image::unpack::{forget_size, is_layer};
-use crate::image::{Image, Progress, RunConfig, digest, files, layout};
+use crate::image::unpack::{is_layer, known};
+use crate::image::{Image, Progress, RunConfig, digest, layout};
 
 /// Version of the records' format; others are ignored and made anew.
 const RECORD: u32 = 1;
@@ -29,10 +29,14 @@ pub struct ImageInfo {
     pub size: u64,
     /// Bytes of all files of its layers.
     pub unpacked: u64,
+    /// Those of layers that no other image of the store has: what its removal would free.
+    pub unique: u64,
     /// When it was unpacked, seconds since 1970.
     pub created: u64,
     /// Its OCI image layout.
     pub layout: PathBuf,
+    /// Who uses it.
+    pub used_by: Vec<User>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,9 +47,9 @@ pub(super) struct Record {
     pub digest: String,
     /// Hexadecimal diff ids, the uppermost first, none twice.
     pub layers: Vec<String>,
-    size: u64,
-    unpacked: u64,
-    created: u64,
+    pub size: u64,
+    pub unpacked: u64,
+    pub created: u64,
     pub layout: PathBuf,
     pub config: RunConfig,
 }
@@ -63,8 +67,6 @@ impl Store {
     ) -> Result<Record, Error> {
         let contents = layout::read(dir, tag)?;
         let mut layers = Vec::new();
-        let unpacked = unpack_all(&self.root, &contents.layers, progress)?;
-        let size = contents.layers.iter().map(|layer| layer.size).sum();
         for layer in contents.layers.iter().rev() {
             // Overlayfs takes no folder twice; the lower one of two equal layers adds nothing.
             let hex = digest::sha256_hex(&layer.diff_id)
@@ -74,6 +76,10 @@ impl Store {
                 layers.push(hex);
             }
         }
+        // Before the first is unpacked: nobody sweeps it away until the record tells of it.
+        self.hold(&contents.digest, &layers)?;
+        let unpacked = unpack_all(&self.root, &contents.layers, progress)?;
+        let size = contents.layers.iter().map(|layer| layer.size).sum();
         let created = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
@@ -90,10 +96,8 @@ impl Store {
             config: contents.config,
         };
         let path = self.record_path(key);
-        serde_json::to_vec_pretty(&record)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| files::replace(&path, &bytes))
-            .on("write", &path)?;
+        let text = serde_json::to_vec_pretty(&record).map_err(std::io::Error::from);
+        self.write(&path, &text.on("encode", &path)?)?;
         Ok(record)
     }
 
@@ -105,14 +109,15 @@ impl Store {
         read_record(&self.record_path(key))
     }
 
-    /// The image under `key` if it and all its layers are there.
-    pub(super) fn recorded(&self, key: &str) -> Option<Image> {
-        let record = self.load(key)?;
-        record
-            .layers
-            .iter()
-            .all(|hex| is_layer(&self.root, hex))
-            .then(|| self.image(record))
+    /// The image under `key` if it and all its layers are there. They stay as long as this store is
+    /// open.
+    pub(super) fn recorded(&self, key: &str) -> Result<Option<Image>, Error> {
+        let Some(record) = self.load(key) else {
+            return Ok(None);
+        };
+        self.hold(&record.digest, &record.layers)?;
+        let there = record.layers.iter().all(|hex| is_layer(&self.root, hex));
+        Ok(there.then(|| self.image(record)))
     }
 
     pub(super) fn image(&self, record: Record) -> Image {
@@ -141,47 +146,39 @@ impl Store {
         Ok(records)
     }
 
-    /// Removes those of `layers` that no image has and nobody has mounted.
-    pub(super) fn sweep(&self, mut layers: BTreeSet<String>) -> Result<(), Error> {
-        for (_, record) in self.records()? {
-            for hex in &record.layers {
-                layers.remove(hex);
-            }
-        }
-        for hex in layers {
-            if user_of(&BTreeSet::from([hex.clone()])).is_some() {
-                continue;
-            }
-            let lock = self.root.join("locks").join(format!("layer-{hex}"));
-            let _lock = files::lock(&lock, || {})?;
-            // By a rename first: what has the layer's name is whole.
-            let (path, gone) = (
-                self.root.join("layers").join(&hex),
-                self.root.join("layers").join(format!(".old-{hex}")),
-            );
-            files::remove_tree(&gone)?;
-            forget_size(&self.root, &hex)?;
-            if fs::rename(&path, &gone).is_ok() {
-                files::remove_tree(&gone)?;
-            }
-        }
-        Ok(())
+    /// What there is to say of images: with their users, and what they share with all others.
+    pub(super) fn infos<'a>(
+        &self,
+        records: impl Iterator<Item = &'a Record>,
+        uses: &[Use],
+    ) -> Result<Vec<ImageInfo>, Error> {
+        let all = self.records()?;
+        let infos = records.map(|record| ImageInfo {
+            name: record.name.clone(),
+            digest: record.digest.clone(),
+            kind: record.kind.clone(),
+            size: record.size,
+            unpacked: record.unpacked,
+            unique: record
+                .layers
+                .iter()
+                .filter(|hex| {
+                    let other = |r: &Record| r.digest != record.digest && r.layers.contains(hex);
+                    !all.iter().any(|(_, r)| other(r))
+                })
+                .filter_map(|hex| known(&self.root, hex))
+                .sum(),
+            created: record.created,
+            layout: record.layout.clone(),
+            used_by: users_of(uses, &record.digest, &record.layers)
+                .into_iter()
+                .collect(),
+        });
+        Ok(infos.collect())
     }
 }
 
 impl Record {
-    pub(super) fn info(self) -> ImageInfo {
-        ImageInfo {
-            name: self.name,
-            digest: self.digest,
-            kind: self.kind,
-            size: self.size,
-            unpacked: self.unpacked,
-            created: self.created,
-            layout: self.layout,
-        }
-    }
-
     pub(super) fn done(&self, since: Instant) -> Progress {
         Progress::Done {
             name: self.name.clone(),
@@ -194,20 +191,4 @@ impl Record {
 fn read_record(path: &Path) -> Option<Record> {
     let record: Record = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     (record.version == RECORD).then_some(record)
-}
-
-/// A process in whose mount namespace one of these layers is mounted, as far as this user can see.
-pub(super) fn user_of(layers: &BTreeSet<String>) -> Option<u32> {
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
-            continue;
-        };
-        let Ok(mounts) = fs::read_to_string(entry.path().join("mountinfo")) else {
-            continue;
-        };
-        if layers.iter().any(|hex| mounts.contains(hex.as_str())) {
-            return Some(pid);
-        }
-    }
-    None
 }

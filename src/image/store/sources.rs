@@ -1,5 +1,6 @@
 //! Images that are made elsewhere: layouts, archives, registries.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ impl Store {
         let name = tagged(&dir, tag);
         let key = format!("layout-{}", short(&digest::of(name.as_bytes())));
         let now = layout::manifest_digest(&dir, tag)?;
-        let known = || self.recorded(&key).filter(|image| image.digest == now);
+        let known = || Ok(self.recorded(&key)?.filter(|image| image.digest == now));
         self.once(&key, &name, &known, progress, |progress| {
             unpacking(&name, progress);
             self.import(&key, &name, "layout", &dir, tag, progress)
@@ -87,7 +88,10 @@ impl Store {
     ) -> Result<Image, Error> {
         let name = remote.whole();
         let key = format!("registry-{}", short(&digest::of(name.as_bytes())));
-        let known = || self.recorded(&key).filter(|_| !again);
+        let known = || match again {
+            true => Ok(None),
+            false => self.recorded(&key),
+        };
         self.once(&key, &name, &known, progress, |progress| {
             progress(Progress::Stage {
                 text: format!("pulling {name}"),
@@ -100,7 +104,7 @@ impl Store {
                 others: &self.root.join("oci"),
                 partial: &self.root.join("partial"),
             };
-            let had = self.recorded(&key);
+            let had = self.recorded(&key)?;
             let digest = had.as_ref().map(|image| image.digest.as_str());
             let pulled = registry::pull(remote, digest, folders, progress);
             if let (Ok(false), Some(record)) = (&pulled, self.load(&key)) {
@@ -130,11 +134,11 @@ impl Store {
         &self,
         key: &str,
         name: &str,
-        known: &dyn Fn() -> Option<Image>,
+        known: &dyn Fn() -> Result<Option<Image>, Error>,
         progress: Report<'_>,
         make: impl FnOnce(Report<'_>) -> Result<Record, Error>,
     ) -> Result<Image, Error> {
-        if let Some(image) = known() {
+        if let Some(image) = known()? {
             return Ok(image);
         }
         let _lock = files::lock(&self.root.join("locks").join(key), || {
@@ -142,26 +146,27 @@ impl Store {
                 "waiting for another nslab that unpacks {name}"
             )));
         })?;
-        if let Some(image) = known() {
+        if let Some(image) = known()? {
             return Ok(image);
         }
         let start = Instant::now();
         let old = self.load(key);
         let record = make(progress)?;
         if let Some(old) = old.filter(|old| old.layers != record.layers) {
-            self.sweep(old.layers.into_iter().collect())?;
+            self.let_go(&BTreeSet::from([old.digest.as_str()]));
+            self.sweep()?;
         }
         progress(record.done(start));
         Ok(self.image(record))
     }
 
-    fn layout_dir(&self, key: &str) -> PathBuf {
+    pub(super) fn layout_dir(&self, key: &str) -> PathBuf {
         self.root.join("oci").join(key)
     }
 
     /// An empty folder for a layout that is being made.
     fn new_layout(&self, key: &str) -> Result<PathBuf, Error> {
-        let new = self.root.join("oci").join(format!(".new-{key}"));
+        let new = self.new_path(key);
         files::remove_tree(&new)?;
         fs::create_dir(&new).on("create folder", &new)?;
         Ok(new)
@@ -176,10 +181,24 @@ impl Store {
                 return Err(e);
             }
         };
-        let dir = self.layout_dir(key);
-        files::remove_tree(&dir)?;
-        fs::rename(new, &dir).on("move the image to", &dir)?;
+        self.put_layout(key, new)?;
         Ok(made)
+    }
+
+    /// Gives a whole layout its name, in place of the one that has it.
+    pub(super) fn put_layout(&self, key: &str, new: &Path) -> Result<(), Error> {
+        let dir = self.layout_dir(key);
+        let gate = self.removing()?;
+        let mut bin = gate.bin(self)?;
+        bin.take(&dir)?;
+        fs::rename(new, &dir).on("move the image to", &dir)?;
+        drop(gate);
+        bin.empty()
+    }
+
+    /// Where a layout is made.
+    pub(super) fn new_path(&self, key: &str) -> PathBuf {
+        self.root.join("oci").join(format!(".new-{key}"))
     }
 
     /// Removes what an archive held before it was changed.
@@ -188,8 +207,12 @@ impl Store {
             let other = path != self.record_path(key);
             if other && record.name == name && record.kind == kind {
                 fs::remove_file(&path).on("remove", &path)?;
-                files::remove_tree(&record.layout)?;
-                self.sweep(record.layers.into_iter().collect())?;
+                let gate = self.removing()?;
+                let mut bin = gate.bin(self)?;
+                bin.take(&record.layout)?;
+                drop(gate);
+                bin.empty()?;
+                self.sweep()?;
             }
         }
         Ok(())
