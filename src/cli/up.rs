@@ -30,7 +30,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let file = lab_file::read(&args.file, args.json)?;
     super::need_root("up")?;
     refuse_second(&file.lab)?;
-    let images = images(&file.lab, &file.path, args.json)?;
+    // Open until the supervisor has a lease of its own: nobody removes the layers in between.
+    let (images, _store) = images(&file.lab, &file.path, args.json)?;
     let absolute = |path: &Path| {
         std::path::absolute(path)
             .map_err(|e| Failure::lab(format!("cannot find {}: {e}", path.display())))
@@ -74,7 +75,11 @@ fn refuse_second(lab: &Lab) -> Result<()> {
 }
 
 /// Finds, and builds where it has to, every image of the lab.
-fn images(lab: &Lab, file: &Path, json: bool) -> Result<BTreeMap<String, NodeImage>> {
+fn images(
+    lab: &Lab,
+    file: &Path,
+    json: bool,
+) -> Result<(BTreeMap<String, NodeImage>, Option<Store>)> {
     let mut images = BTreeMap::new();
     let mut store = None;
     for node in lab.nodes() {
@@ -103,7 +108,7 @@ fn images(lab: &Lab, file: &Path, json: bool) -> Result<BTreeMap<String, NodeIma
         drop(shown);
         images.insert(reference.clone(), node_image(image));
     }
-    Ok(images)
+    Ok((images, store))
 }
 
 fn node_image(image: Image) -> NodeImage {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nslab::image::{Error, Image, Progress, Store};
+use nslab::image::{Error, Image, Progress, Store, User};
 
 use crate::{child_command, copy_program, line_of, open_dir, require_root};
 
@@ -360,7 +360,7 @@ fn images_are_listed_and_removed_but_not_under_somebody() {
     assert_eq!(line, "up\n");
     let error = case.store.remove("tiny").expect_err("in use");
     assert!(
-        matches!(error, Error::InUse { pid, .. } if pid == user.id()),
+        matches!(&error, Error::InUse { users, .. } if *users == [User::Process { pid: user.id() }]),
         "{error}"
     );
     drop(user.stdin.take());

@@ -9,6 +9,7 @@ use crate::image::{Prune, Pruned};
 
 /// Arguments of `nslab image prune`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct Args {
     /// Also remove every image that nothing uses now, and packages downloaded for building
     #[arg(short, long)]

@@ -146,7 +146,7 @@ impl Kept {
 
 /// Layers that kept files need below them.
 pub(super) fn uses(root: &Path) -> Vec<Use> {
-    let mut uses = Vec::new();
+    let mut claims = Vec::new();
     for lab in files_in(&root.join("kept")) {
         for own in files_in(&lab) {
             let Some(base) = read(&own) else { continue };
@@ -154,7 +154,7 @@ pub(super) fn uses(root: &Path) -> Vec<Use> {
                 let name = p.file_name().unwrap_or_default();
                 name.to_string_lossy().into_owned()
             };
-            uses.push(Use {
+            claims.push(Use {
                 user: User::Kept {
                     lab: name(&lab),
                     node: name(&own),
@@ -164,7 +164,7 @@ pub(super) fn uses(root: &Path) -> Vec<Use> {
             });
         }
     }
-    uses
+    claims
 }
 
 /// Names of layers' folders.

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use serde::{Deserialize, Serialize};
 
@@ -89,7 +90,7 @@ pub struct Use {
 #[derive(Debug)]
 pub struct Lease {
     path: PathBuf,
-    pub(super) uses: Vec<Use>,
+    pub(super) claims: Vec<Use>,
     _lock: File,
 }
 
@@ -102,7 +103,7 @@ impl Drop for Lease {
 
 impl Store {
     /// Says who uses which layers, and that they must stay; they need not be there yet.
-    pub(super) fn announce(&self, uses: Vec<Use>) -> Result<Lease, Error> {
+    pub(super) fn announce(&self, claims: Vec<Use>) -> Result<Lease, Error> {
         let folder = self.root.join("users");
         let _gate = self.finding()?;
         let mut file = tempfile::Builder::new()
@@ -111,7 +112,7 @@ impl Store {
             .tempfile_in(&folder)
             .on("create a file in", &folder)?;
         file.as_file().lock().on("lock", file.path())?;
-        let text = serde_json::to_vec(&uses).map_err(std::io::Error::from);
+        let text = serde_json::to_vec(&claims).map_err(std::io::Error::from);
         text.and_then(|text| file.write_all(&text))
             .on("write", file.path())?;
         let name = file
@@ -126,7 +127,7 @@ impl Store {
             .on("create", &path)?;
         Ok(Lease {
             path,
-            uses,
+            claims,
             _lock: lock,
         })
     }
@@ -135,9 +136,9 @@ impl Store {
     ///
     /// # Errors
     /// A layer is not there: it was removed between the two.
-    pub fn lease(&self, uses: Vec<Use>) -> Result<Lease, Error> {
-        let lease = self.announce(uses)?;
-        let mut layers = lease.uses.iter().flat_map(|u| &u.layers);
+    pub fn lease(&self, claims: Vec<Use>) -> Result<Lease, Error> {
+        let lease = self.announce(claims)?;
+        let mut layers = lease.claims.iter().flat_map(|u| &u.layers);
         match layers.find(|hex| !is_layer(&self.root, hex)) {
             None => Ok(lease),
             Some(hex) => Err(Error::Gone {
@@ -148,9 +149,9 @@ impl Store {
 
     /// This process uses these layers as long as the store is open.
     pub(super) fn hold(&self, digest: &str, layers: &[String]) -> Result<(), Error> {
-        let mut held = self.held.lock().unwrap_or_else(|e| e.into_inner());
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |u: &Use| u.digest == digest && u.layers == layers;
-        if held.iter().flat_map(|l| &l.uses).any(same) {
+        if held.iter().flat_map(|l| &l.claims).any(same) {
             return Ok(());
         }
         held.push(self.announce(vec![Use {
@@ -165,30 +166,30 @@ impl Store {
 
     /// Lets go of images that this store has given out.
     pub(super) fn let_go(&self, digests: &BTreeSet<&str>) {
-        let mut held = self.held.lock().unwrap_or_else(|e| e.into_inner());
-        held.retain(|l| !l.uses.iter().any(|u| digests.contains(u.digest.as_str())));
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|l| !l.claims.iter().any(|u| digests.contains(u.digest.as_str())));
     }
 
     /// Everybody who uses layers of this store: leases that somebody holds, mounts, kept files.
     pub(super) fn uses(&self) -> Vec<Use> {
-        let mut uses = Vec::new();
+        let mut claims = Vec::new();
         for path in files_in(&self.root.join("users")) {
             if let Held::By(theirs) = held(&path) {
-                uses.extend(theirs);
+                claims.extend(theirs);
             }
         }
-        uses.extend(mounts::uses(&self.root));
+        claims.extend(mounts::uses(&self.root));
         for kept in kept::uses(&self.root) {
             let used = |u: &Use| {
                 let here = matches!((&u.user, &kept.user),
                     (User::Node { lab: a, node: b }, User::Kept { lab: c, node: d }) if (a, b) == (c, d));
                 here && u.layers == kept.layers
             };
-            if !uses.iter().any(used) {
-                uses.push(kept);
+            if !claims.iter().any(used) {
+                claims.push(kept);
             }
         }
-        uses
+        claims
     }
 }
 
@@ -207,9 +208,9 @@ pub(super) fn held(path: &Path) -> Held {
     };
     match file.try_lock_shared() {
         Err(fs::TryLockError::WouldBlock) => {
-            let uses = fs::read(path).ok();
-            let uses = uses.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            Held::By(uses.unwrap_or_default())
+            let claims = fs::read(path).ok();
+            let claims = claims.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            Held::By(claims.unwrap_or_default())
         }
         _ => Held::Stale,
     }
@@ -227,10 +228,11 @@ pub(super) fn files_in(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Those of `uses` that are of this image: by its digest, or with just its layers mounted.
-pub(super) fn users_of(uses: &[Use], digest: &str, layers: &[String]) -> BTreeSet<User> {
+pub(super) fn users_of(claims: &[Use], digest: &str, layers: &[String]) -> BTreeSet<User> {
     let all =
         |u: &Use| u.layers.len() == layers.len() && layers.iter().all(|hex| u.layers.contains(hex));
-    uses.iter()
+    claims
+        .iter()
         .filter(|u| u.digest == digest || (u.digest.is_empty() && all(u)))
         .map(|u| u.user.clone())
         .collect()

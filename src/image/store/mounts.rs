@@ -16,7 +16,7 @@ use crate::kernel::mount::unescape;
 /// Mounts of this store's layers, as far as this user can see.
 pub(super) fn uses(root: &Path) -> Vec<Use> {
     let mut seen = BTreeSet::new();
-    let mut uses: Vec<Use> = Vec::new();
+    let mut claims: Vec<Use> = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
             continue;
@@ -29,16 +29,16 @@ pub(super) fn uses(root: &Path) -> Vec<Use> {
             continue;
         };
         for found in in_mountinfo(&mountinfo, root, pid) {
-            if !uses.contains(&found) {
-                uses.push(found);
+            if !claims.contains(&found) {
+                claims.push(found);
             }
         }
     }
-    uses
+    claims
 }
 
 fn in_mountinfo(mountinfo: &str, root: &Path, pid: u32) -> Vec<Use> {
-    let mut uses = Vec::new();
+    let mut claims = Vec::new();
     for line in mountinfo.lines() {
         let Some((_, filesystem)) = line.split_once(" - overlay ") else {
             continue;
@@ -55,14 +55,14 @@ fn in_mountinfo(mountinfo: &str, root: &Path, pid: u32) -> Vec<Use> {
             }
         }
         if !layers.is_empty() {
-            uses.push(Use {
+            claims.push(Use {
                 user,
                 digest: String::new(),
                 layers,
             });
         }
     }
-    uses
+    claims
 }
 
 /// The hexadecimal name of a layer of this store: by its path, or by being the same folder under

@@ -68,12 +68,15 @@ impl Store {
         if asked.kept {
             pruner.kept()?;
         }
-        let uses: Vec<Use> = self.uses();
-        let uses: Vec<Use> = uses.into_iter().filter(|u| !pruner.forgotten(u)).collect();
-        pruner.images(&uses)?;
+        let claims: Vec<Use> = self.uses();
+        let claims: Vec<Use> = claims
+            .into_iter()
+            .filter(|u| !pruner.forgotten(u))
+            .collect();
+        pruner.images(&claims)?;
         pruner.layouts()?;
-        pruner.layers(&gate, &uses)?;
-        pruner.nodes(&uses)?;
+        pruner.layers(&gate, &claims)?;
+        pruner.nodes(&claims)?;
         pruner.unfinished()?;
         pruner.leftovers()?;
         let Pruner {
@@ -195,7 +198,7 @@ impl Pruner<'_> {
         }
     }
 
-    fn images(&mut self, uses: &[Use]) -> Result<(), Error> {
+    fn images(&mut self, claims: &[Use]) -> Result<(), Error> {
         let records = self.store.records()?;
         let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
         for (_, record) in records.iter().filter(|(_, r)| r.kind == "recipe") {
@@ -210,7 +213,7 @@ impl Pruner<'_> {
                     "archive" => !archive_is_there(&record.name),
                     _ => false,
                 };
-            if !unwanted || !users_of(uses, &record.digest, &record.layers).is_empty() {
+            if !unwanted || !users_of(claims, &record.digest, &record.layers).is_empty() {
                 continue;
             }
             if self.free(
@@ -258,12 +261,13 @@ impl Pruner<'_> {
         Ok(())
     }
 
-    fn layers(&mut self, gate: &Removing, uses: &[Use]) -> Result<(), Error> {
+    fn layers(&mut self, gate: &Removing, claims: &[Use]) -> Result<(), Error> {
         let needed: BTreeSet<String> = self.records()?.into_iter().flat_map(|r| r.layers).collect();
-        let mut dangling: BTreeSet<String> = self.store.dangling(gate, uses)?.into_iter().collect();
+        let mut dangling: BTreeSet<String> =
+            self.store.dangling(gate, claims)?.into_iter().collect();
         if self.bin.is_none() {
             // Those of images that would be gone.
-            let used = |hex: &String| uses.iter().any(|u| u.layers.contains(hex));
+            let used = |hex: &String| claims.iter().any(|u| u.layers.contains(hex));
             let names = files_in(&self.sub("layers"))
                 .into_iter()
                 .map(|p| name_of(&p));
@@ -299,10 +303,10 @@ impl Pruner<'_> {
     }
 
     /// Writable layers of labs whose supervisor was killed, and whose `down` never came.
-    fn nodes(&mut self, uses: &[Use]) -> Result<(), Error> {
+    fn nodes(&mut self, claims: &[Use]) -> Result<(), Error> {
         for path in files_in(&self.sub("nodes")) {
             let lab = name_of(&path);
-            if !uses
+            if !claims
                 .iter()
                 .any(|u| matches!(&u.user, super::User::Node { lab: l, .. } if *l == lab))
             {

@@ -150,7 +150,7 @@ impl Store {
     pub(super) fn infos<'a>(
         &self,
         records: impl Iterator<Item = &'a Record>,
-        uses: &[Use],
+        claims: &[Use],
     ) -> Result<Vec<ImageInfo>, Error> {
         let all = self.records()?;
         let infos = records.map(|record| ImageInfo {
@@ -170,7 +170,7 @@ impl Store {
                 .sum(),
             created: record.created,
             layout: record.layout.clone(),
-            used_by: users_of(uses, &record.digest, &record.layers)
+            used_by: users_of(claims, &record.digest, &record.layers)
                 .into_iter()
                 .collect(),
         });

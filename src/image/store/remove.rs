@@ -33,9 +33,9 @@ impl Store {
         let mine = self.named(name)?;
         let digests = mine.iter().map(|(_, r)| r.digest.as_str()).collect();
         self.let_go(&digests);
-        let uses = self.uses();
+        let claims = self.uses();
         for (_, record) in &mine {
-            let users = users_of(&uses, &record.digest, &record.layers);
+            let users = users_of(&claims, &record.digest, &record.layers);
             if !users.is_empty() {
                 return Err(Error::InUse {
                     name: record.name.clone(),
@@ -43,7 +43,7 @@ impl Store {
                 });
             }
         }
-        let infos = self.infos(mine.iter().map(|(_, r)| r), &uses)?;
+        let infos = self.infos(mine.iter().map(|(_, r)| r), &claims)?;
         let mut bin = gate.bin(self)?;
         for (path, record) in &mine {
             fs::remove_file(path).on("remove", path)?;
@@ -51,7 +51,7 @@ impl Store {
                 bin.take(&record.layout)?;
             }
         }
-        self.sweep_into(&gate, &mut bin, &uses)?;
+        self.sweep_into(&gate, &mut bin, &claims)?;
         drop(gate);
         bin.empty()?;
         Ok(infos)
@@ -113,14 +113,14 @@ impl Store {
     pub(super) fn sweep(&self) -> Result<(), Error> {
         let gate = self.removing()?;
         let mut bin = gate.bin(self)?;
-        let uses = self.uses();
-        self.sweep_into(&gate, &mut bin, &uses)?;
+        let claims = self.uses();
+        self.sweep_into(&gate, &mut bin, &claims)?;
         drop(gate);
         bin.empty()
     }
 
-    fn sweep_into(&self, gate: &Removing, bin: &mut Bin, uses: &[Use]) -> Result<(), Error> {
-        for hex in self.dangling(gate, uses)? {
+    fn sweep_into(&self, gate: &Removing, bin: &mut Bin, claims: &[Use]) -> Result<(), Error> {
+        for hex in self.dangling(gate, claims)? {
             // What has a size and a folder is whole, so the size goes first.
             forget_size(&self.root, &hex)?;
             bin.take(&self.root.join("layers").join(&hex))?;
@@ -129,12 +129,12 @@ impl Store {
     }
 
     /// Layers that nobody needs; inside the gate, where nobody can come to need one.
-    pub(super) fn dangling(&self, _: &Removing, uses: &[Use]) -> Result<Vec<String>, Error> {
+    pub(super) fn dangling(&self, _: &Removing, claims: &[Use]) -> Result<Vec<String>, Error> {
         let records = self.records()?;
         let needed: BTreeSet<&String> = records
             .iter()
             .flat_map(|(_, r)| &r.layers)
-            .chain(uses.iter().flat_map(|u| &u.layers))
+            .chain(claims.iter().flat_map(|u| &u.layers))
             .collect();
         let names = files_in(&self.root.join("layers")).into_iter();
         let names = names.filter_map(|p| Some(p.file_name()?.to_str()?.to_owned()));

@@ -88,10 +88,7 @@ impl Store {
     ) -> Result<Image, Error> {
         let name = remote.whole();
         let key = format!("registry-{}", short(&digest::of(name.as_bytes())));
-        let known = || match again {
-            true => Ok(None),
-            false => self.recorded(&key),
-        };
+        let known = || if again { Ok(None) } else { self.recorded(&key) };
         self.once(&key, &name, &known, progress, |progress| {
             progress(Progress::Stage {
                 text: format!("pulling {name}"),
