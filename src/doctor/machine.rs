@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Check, State};
 use crate::image::Store;
+use crate::kernel::cgroup::{self, Controller, Layout, Place};
 use crate::kernel::probe;
 use crate::supervisor::{RunDir, running_labs};
 
@@ -82,18 +83,26 @@ pub(super) fn overlay() -> Check {
     )
 }
 
-/// Which cgroups there are. nslab makes none.
-pub(super) fn cgroups() -> Check {
-    let is = |path: &str| Path::new(path).exists();
-    let version = match (
-        is("/sys/fs/cgroup/cgroup.controllers"),
-        is("/proc/self/cgroup"),
-    ) {
-        (true, _) => "version 2",
-        (false, true) => "version 1",
-        (false, false) => "none",
-    };
-    Check::ok("cgroups", format!("{version}; nslab makes none of its own"))
+/// Where limits of nodes are kept. Only looked at: trying would hand controllers down for good.
+pub(super) fn limits() -> impl Iterator<Item = Check> {
+    let layout = Layout::find();
+    Controller::ALL.into_iter().map(move |controller| {
+        let subject = format!("limits.{}", controller.key());
+        let kept = |version, folder: &Path| {
+            let folder = folder.join(cgroup::TOP);
+            let detail = format!("cgroup version {version}, in {}", folder.display());
+            Check::ok(&subject, detail)
+        };
+        match layout.of(controller) {
+            Place::Unified(root) => kept(2, root),
+            Place::Own(folder) => kept(1, folder),
+            Place::Nowhere(why) => {
+                let (why, advice) = why.words();
+                let detail = format!("not kept: {why}");
+                Check::new(&subject, State::Lacking, detail, Some(&advice))
+            }
+        }
+    })
 }
 
 /// How many nodes the limit of open files bears.

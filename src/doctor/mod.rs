@@ -102,8 +102,8 @@ pub fn examine() -> Report {
             checks.push(Check::new(subject, State::Unknown, detail, None));
         }
     }
+    checks.extend(machine::limits());
     checks.extend([
-        machine::cgroups(),
         machine::open_files(),
         machine::user_namespaces(),
         machine::disk(),

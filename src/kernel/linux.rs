@@ -17,7 +17,7 @@ use super::error::Context;
 use super::netlink::{Connection, VethEnd};
 use super::{
     BridgeSpec, Error, FIRST_INDEX, Kernel, MarkedPath, Ns, Result, Sysctl, TunnelSpec, VethSpec,
-    ethtool, ipvs, netns, nft, sysctl,
+    cgroup, ethtool, ipvs, netns, nft, sysctl,
 };
 
 /// One namespace that this value has worked in.
@@ -308,5 +308,16 @@ impl Kernel for Linux {
         ipvs::Ipvs::open()
             .and_then(|mut ipvs| ipvs.apply(table))
             .map_err(|e| Error::new(format!("program IPVS in {ns}"), std::io::Error::other(e)))
+    }
+
+    fn clear_cgroup(&mut self, folder: &cgroup::Folder) -> Result<()> {
+        cgroup::clear(folder)
+    }
+
+    fn add_cgroup(
+        &mut self,
+        folder: &cgroup::Folder,
+    ) -> Result<Vec<(cgroup::Controller, cgroup::Lack)>> {
+        cgroup::make(folder)
     }
 }

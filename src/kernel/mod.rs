@@ -6,6 +6,7 @@
 //! without root.
 
 mod answers;
+pub mod cgroup;
 mod error;
 mod ethtool;
 pub mod ipvs;
@@ -234,4 +235,11 @@ pub trait Kernel {
     fn apply_nft(&mut self, ns: &Ns, ruleset: &nft::Ruleset) -> Result<()>;
     /// Adds services and their destinations to the namespace's IPVS: all or none.
     fn apply_ipvs(&mut self, ns: &Ns, table: &ipvs::Table) -> Result<()>;
+    /// Sees to it that a control group is not there, or fails if it is somebody else's.
+    fn clear_cgroup(&mut self, folder: &cgroup::Folder) -> Result<()>;
+    /// Makes a control group with its limits; gives what could not be limited, and why.
+    fn add_cgroup(
+        &mut self,
+        folder: &cgroup::Folder,
+    ) -> Result<Vec<(cgroup::Controller, cgroup::Lack)>>;
 }

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    BridgeSpec, Error, Kernel, MarkedPath, Ns, Result, Sysctl, TunnelSpec, VethSpec, ipvs, nft,
+    BridgeSpec, Error, Kernel, MarkedPath, Ns, Result, Sysctl, TunnelSpec, VethSpec, cgroup, ipvs,
+    nft,
 };
 
 /// A [`Kernel`] without effects.
@@ -91,5 +92,27 @@ impl Kernel for Recorder {
         self.note(format!(
             "{ns}: apply ipvs, {services} services, {servers} servers"
         ))
+    }
+
+    fn clear_cgroup(&mut self, folder: &cgroup::Folder) -> Result<()> {
+        self.note(format!("clear cgroup {}", folder.path().display()))
+    }
+
+    fn add_cgroup(
+        &mut self,
+        folder: &cgroup::Folder,
+    ) -> Result<Vec<(cgroup::Controller, cgroup::Lack)>> {
+        let settings: Vec<_> = folder
+            .settings
+            .iter()
+            .map(|s| format!(" {}={}", s.file, s.value))
+            .collect();
+        let path = folder.path();
+        self.note(format!(
+            "add cgroup {}{}",
+            path.display(),
+            settings.concat()
+        ))?;
+        Ok(Vec::new())
     }
 }

@@ -18,6 +18,7 @@ use rustix::thread::CapabilitySet;
 
 use super::Error;
 use super::credentials::{self, User};
+use super::groups::Groups;
 
 /// Where programs are looked for when the environment has no PATH (Docker's default).
 pub(super) const DEFAULT_PATH: &str =
@@ -79,6 +80,8 @@ pub(super) struct Launch {
     pub(super) session: Session,
     /// Kill the child when the parent dies.
     pub(super) with_parent: bool,
+    /// Control groups that the child joins and the parent does not.
+    pub(super) cgroups: Groups,
 }
 
 /// Which session the child is in.
@@ -143,6 +146,7 @@ impl Launch {
             stdio: None,
             session: Session::Parents,
             with_parent: false,
+            cgroups: Groups::default(),
         })
     }
 
@@ -244,6 +248,9 @@ impl Launch {
     fn prepare(&self, parent: Option<BorrowedFd>) -> Result<(), Failure> {
         use Step::Prepare;
 
+        self.cgroups
+            .join()
+            .map_err(Failure::new(Prepare("join the control groups")))?;
         if self.session != Session::Parents {
             rustix::process::setsid().map_err(Failure::new(Prepare("start a session")))?;
         }

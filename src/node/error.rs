@@ -16,6 +16,16 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// A control group that is to keep its limits cannot be joined.
+    #[error("cannot join the control group {} of node {node}: {source}", folder.display())]
+    Group {
+        /// The group's folder.
+        folder: PathBuf,
+        /// The node.
+        node: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The [`InitSpec`](super::InitSpec) cannot be passed on.
     #[error("the description of a node cannot be {action}: {source}")]
     Spec {
@@ -122,6 +132,20 @@ pub enum ExecError {
         source: io::Error,
         /// What to do.
         hint: &'static str,
+    },
+    /// A control group that keeps the node's limits cannot be joined.
+    #[error(
+        "exec: cannot join the control group {} of node {node}: {source}; if somebody removed it, \
+         `nslab down` and `up` make it again",
+        folder.display()
+    )]
+    Group {
+        /// The group's folder.
+        folder: PathBuf,
+        /// The node.
+        node: String,
+        /// Why.
+        source: io::Error,
     },
     /// User, capabilities, texts.
     #[error("exec: {0}")]

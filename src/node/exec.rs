@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::child::{Failure, Launch, Session, StartError, Step};
 use super::credentials::{User, limit_bounding, parse_capabilities, permitted};
+use super::groups::Groups;
 use super::init::raise_open_files;
 use super::spawn::open_pidfd;
 use super::terminal::{Outer, Relay};
@@ -134,8 +135,14 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
             hint: "",
         }
     };
-    // Before the namespace changes: after it, the caller's terminal has no name any more.
+    // Before the namespace changes: after it, the caller's terminal has no name any more, and the
+    // host's folders have none.
     let outer = Outer::find(options.tty);
+    let cgroups = Groups::open(&target.cgroups).map_err(|(folder, source)| ExecError::Group {
+        folder,
+        node: target.node.clone(),
+        source,
+    })?;
     enter(target)?;
 
     let allowed = parse_capabilities(&target.capabilities)?;
@@ -155,6 +162,7 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     let uid = user.uid;
     let mut launch = Launch::new(&options.argv, &env, cwd, user, have & allowed)?;
     launch.with_parent = true;
+    launch.cgroups = cgroups;
 
     limit_bounding(allowed).map_err(tried("limit the capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(|e| tried("set no_new_privs")(e.into()))?;

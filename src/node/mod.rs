@@ -14,6 +14,7 @@
 //! | `init` | PID 1: root filesystem, capabilities, restart, reaping, stop |
 //! | `rootfs`, `devices` | what is mounted where: pure data |
 //! | `mounts` | carries that data out |
+//! | `groups` | into the control groups that limit a node |
 //! | `credentials` | capability sets; users and groups of the node's own files |
 //! | `child` | one prepared process start, for init and exec alike |
 //! | `signals` | their names and numbers |
@@ -24,6 +25,7 @@ mod credentials;
 mod devices;
 mod error;
 mod exec;
+mod groups;
 mod init;
 mod mounts;
 mod rootfs;

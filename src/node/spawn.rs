@@ -17,6 +17,7 @@ use rustix::process::PidfdFlags;
 use rustix::thread::LinkNameSpaceType;
 
 use super::child::{self, pointers, text, vfork};
+use super::groups::Groups;
 use super::init::{FIRST_FREE_FD, INIT_ARGV0, SPEC_FD, STATUS_FD};
 use super::{Error, InitSpec};
 
@@ -170,12 +171,18 @@ pub fn spawn_with(
     }
     const { assert!(SPEC_FD == 3 && STATUS_FD == 4 && FIRST_FREE_FD == 5) };
 
+    let cgroups = Groups::open(&spec.cgroups).map_err(|(folder, source)| Error::Group {
+        folder,
+        node: spec.hostname.clone(),
+        source,
+    })?;
     let mut failure: Option<(&'static str, rustix::io::Errno)> = None;
     let mut body = || {
         let done = || -> Result<(), (&'static str, rustix::io::Errno)> {
             let kill = Some(rustix::process::Signal::KILL);
             rustix::process::set_parent_process_death_signal(kill)
                 .map_err(|e| ("tie init to its parent", e))?;
+            cgroups.join().map_err(|e| ("join its control groups", e))?;
             let network = Some(LinkNameSpaceType::Network);
             rustix::thread::move_into_link_name_space(netns, network)
                 .map_err(|e| ("enter the network namespace", e))?;

@@ -6,7 +6,7 @@ use super::accept::Acceptance;
 use super::switch::SwitchNames;
 use super::sysctls::{link_sysctls, namespace_sysctls, switch_sysctls};
 use super::{CaptureTarget, Plan, SWITCH, Step, checks, direct};
-use crate::kernel::{BridgeSpec, FIRST_INDEX, Ns, Sysctl, VethSpec};
+use crate::kernel::{BridgeSpec, FIRST_INDEX, Ns, Sysctl, VethSpec, cgroup};
 use crate::lab::{Interface, Lab, Node, ReadyKind};
 
 /// Makes the plan of a lab.
@@ -70,6 +70,7 @@ pub fn build(lab: &Lab) -> Plan {
     }
     steps.extend(direct::directors(lab));
     checks::steps(lab, &mut steps);
+    steps.extend(lab.nodes().iter().filter_map(|node| limits(lab, node)));
     for node in lab.nodes().iter().filter(|n| n.has_process()) {
         steps.push(Step::Start {
             node: node.name().to_string(),
@@ -91,6 +92,21 @@ pub fn build(lab: &Lab) -> Plan {
         lab: lab.name().to_string(),
         steps,
     }
+}
+
+/// Limits of a node, also of one that has nothing to run: commands enter it.
+fn limits(lab: &Lab, node: &Node) -> Option<Step> {
+    let limits = node.limits()?;
+    let node = node.name().to_string();
+    Some(Step::Limits {
+        group: cgroup::group_of(lab.name().as_str(), &node),
+        limits: cgroup::Limits {
+            memory: limits.memory(),
+            cpus_milli: limits.cpus_milli(),
+            pids: limits.pids(),
+        },
+        node,
+    })
 }
 
 /// Every node interface with the index that it gets.

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::director::{Engine as _, NftEngine, ServiceSpec};
+use crate::kernel::cgroup::Limits;
 use crate::kernel::{BridgeSpec, MarkedPath, Ns, Sysctl, TunnelSpec, VethSpec, nft};
 use crate::lab::EngineChoice;
 
@@ -116,6 +117,15 @@ pub enum Step {
         /// The way.
         path: MarkedPath,
     },
+    /// Make the control group that keeps a node's limits.
+    Limits {
+        /// Which node.
+        node: String,
+        /// The group's name, `nslab/<lab>/<node>`. Where it is made is this machine's affair.
+        group: String,
+        /// What it limits.
+        limits: Limits,
+    },
     /// Start a node's main process.
     Start {
         /// Which node.
@@ -220,6 +230,11 @@ impl fmt::Display for Step {
                 server,
                 path,
             } => write!(f, "{ns}: check {service} at {server}: {path}"),
+            Self::Limits {
+                node,
+                group,
+                limits,
+            } => write!(f, "{node}: limit {limits} by control group {group}"),
             Self::Start { node } => write!(f, "{node}: start its main process"),
             Self::Ready { node, probe } => write!(f, "{node}: wait for {probe}"),
         }

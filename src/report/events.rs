@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::captures::notes;
+use crate::kernel::cgroup::{self, Controller};
 use crate::merge::Merged;
 use crate::supervisor::{Event, Record};
 
@@ -198,6 +199,7 @@ fn words(event: &Event) -> Option<String> {
             how,
             restart_in_ms: None,
         } => format!("{node}: main process {how}"),
+        Event::LimitReached { .. } => return limit_reached(event),
         Event::Warning { text } => format!("warning: {text}"),
         Event::Up { lab, ms } => format!("lab {lab} is up ({ms} ms)"),
         Event::Failed { error, log } if log.is_empty() => format!("error: {error}"),
@@ -249,6 +251,31 @@ fn words(event: &Event) -> Option<String> {
         // Servers that come, go, die and live.
         other => return servers(other),
     })
+}
+
+/// A limit and what came of it.
+fn limit_reached(event: &Event) -> Option<String> {
+    let Event::LimitReached {
+        node,
+        limit,
+        most,
+        times,
+    } = event
+    else {
+        return None;
+    };
+    let s = |one, many| if *times == 1 { one } else { many };
+    let (most, met) = match limit {
+        Controller::Memory => (
+            format!("memory limit of {}", cgroup::bytes(*most)),
+            s("process was killed", "processes were killed"),
+        ),
+        _ => (
+            format!("limit of {most} tasks"),
+            s("fork was refused", "forks were refused"),
+        ),
+    };
+    Some(format!("{node}: its {most} is reached: {times} {met}"))
 }
 
 /// What a merge came to, in a line.

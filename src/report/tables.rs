@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::supervisor::{Health, Status};
+use crate::kernel::cgroup::Controller;
+use crate::supervisor::{Health, NodeLimits, NodeStatus, Status};
 
 /// Aligns rows in columns; `right` names the columns of numbers.
 pub(super) fn table(rows: &[Vec<String>], right: &[usize]) -> String {
@@ -55,25 +56,7 @@ pub fn status(labs: &[Status]) -> String {
             lab.supervisor.pid,
             lab.exchange.display()
         );
-        let mut rows = vec![header(&[
-            "NODE",
-            "STATE",
-            "PID",
-            "RESTARTS",
-            "IMAGE",
-            "ADDRESSES",
-        ])];
-        for node in &lab.nodes {
-            rows.push(vec![
-                node.name.clone(),
-                node.state.clone(),
-                node.pid.map_or_else(|| "-".to_owned(), |p| p.to_string()),
-                node.restarts.to_string(),
-                node.image.clone().unwrap_or_else(|| "-".to_owned()),
-                node.addresses.join(" "),
-            ]);
-        }
-        text.push_str(&table(&rows, &[2, 3]));
+        text.push_str(&nodes(&lab.nodes));
         if !lab.services.is_empty() {
             let names = [
                 "SERVICE",
@@ -115,6 +98,75 @@ pub fn status(labs: &[Status]) -> String {
     text
 }
 
+fn nodes(nodes: &[NodeStatus]) -> String {
+    // Most labs have no limits, and need no columns for them.
+    let limited = nodes.iter().any(|n| n.limits.is_some());
+    let mut names = header(&["NODE", "STATE", "PID", "RESTARTS"]);
+    if limited {
+        names.extend(header(&["MEMORY", "CPUS", "TASKS"]));
+    }
+    names.extend(header(&["IMAGE", "ADDRESSES"]));
+    let mut rows = vec![names];
+    let dash = || "-".to_owned();
+    for node in nodes {
+        let mut row = vec![
+            node.name.clone(),
+            node.state.clone(),
+            node.pid.map_or_else(dash, |p| p.to_string()),
+            node.restarts.to_string(),
+        ];
+        if limited {
+            row.extend(limits(node.limits.as_ref()));
+        }
+        row.push(node.image.clone().unwrap_or_else(dash));
+        row.push(node.addresses.join(" "));
+        rows.push(row);
+    }
+    let right = if limited { 2..7 } else { 2..4 };
+    table(&rows, &right.collect::<Vec<_>>())
+}
+
+/// Used and most of memory, processors and tasks; a limit that nothing keeps is in parentheses.
+fn limits(limits: Option<&NodeLimits>) -> [String; 3] {
+    let Some(NodeLimits {
+        limits,
+        not_kept,
+        usage,
+    }) = limits
+    else {
+        return ["-", "-", "-"].map(str::to_owned);
+    };
+    let cell = |controller, most: Option<String>, used: Option<String>| match (most, used) {
+        (None, _) => "-".to_owned(),
+        (Some(most), _) if not_kept.contains(&controller) => format!("({most})"),
+        (Some(most), None) => most,
+        (Some(most), Some(used)) => format!("{used}/{most}"),
+    };
+    let mib = |bytes: u64| {
+        let tenths = (bytes >> 10) * 10 / 1024;
+        format!("{}.{}M", tenths / 10, tenths % 10)
+    };
+    [
+        cell(
+            Controller::Memory,
+            limits.memory.map(mib),
+            usage.memory.map(mib),
+        ),
+        cell(
+            Controller::Cpu,
+            limits
+                .cpus_milli
+                .map(|m| (f64::from(m) / 1000.0).to_string()),
+            None,
+        ),
+        cell(
+            Controller::Pids,
+            limits.pids.map(|p| p.to_string()),
+            usage.pids.map(|p| p.to_string()),
+        ),
+    ]
+}
+
 /// What is wrong with a service's servers.
 fn health_cell(health: Option<&Health>) -> Option<String> {
     let health = health?;
@@ -131,5 +183,50 @@ fn duration(seconds: u64) -> String {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::cgroup::{Limits, Usage};
+
+    fn node(name: &str, limits: Option<NodeLimits>) -> NodeStatus {
+        NodeStatus {
+            name: name.into(),
+            state: "up".into(),
+            pid: None,
+            image: None,
+            addresses: Vec::new(),
+            restarts: 0,
+            limits,
+        }
+    }
+
+    #[test]
+    fn limits_have_columns_where_a_node_has_some() {
+        let some = NodeLimits {
+            limits: Limits {
+                memory: Some(64 << 20),
+                cpus_milli: Some(1500),
+                pids: Some(20),
+            },
+            not_kept: vec![Controller::Cpu],
+            usage: Usage {
+                memory: Some(3 << 19),
+                pids: Some(3),
+                ..Usage::default()
+            },
+        };
+        assert_eq!(
+            nodes(&[node("a", Some(some)), node("b", None)]),
+            "NODE  STATE  PID  RESTARTS      MEMORY   CPUS  TASKS  IMAGE  ADDRESSES\n\
+             a     up       -         0  1.5M/64.0M  (1.5)   3/20  -\n\
+             b     up       -         0           -      -      -  -\n"
+        );
+        assert_eq!(
+            nodes(&[node("b", None)]),
+            "NODE  STATE  PID  RESTARTS  IMAGE  ADDRESSES\nb     up       -         0  -\n"
+        );
     }
 }

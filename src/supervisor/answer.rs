@@ -127,6 +127,7 @@ impl Supervisor {
                         })
                         .collect(),
                     restarts: running.map_or(0, |r| r.restarts),
+                    limits: self.limits_of(node.name().as_str()),
                 }
             })
             .collect();

@@ -1,12 +1,14 @@
 //! Carrying a plan out: each step in order, the journal before the deed, a word to whoever
 //! watches after it. What is made here is undone by `teardown` from the journal alone.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Result;
 use super::error::Error;
 use super::journal::Undo;
 use crate::director::{self, Program, ServiceSpec};
+use crate::kernel::cgroup::{self, Controller, Lack, Placement};
 use crate::kernel::{Kernel, Ns, Sysctl};
 use crate::lab::EngineChoice;
 use crate::plan::{CaptureTarget, Plan, Step};
@@ -19,6 +21,10 @@ pub(super) trait Host<K> {
     fn capture(&mut self, kernel: &mut K, interfaces: &[CaptureTarget]) -> Result<()>;
     /// Whether this kernel has IPVS.
     fn has_ipvs(&mut self) -> bool;
+    /// Where this machine keeps limits.
+    fn cgroups(&mut self) -> cgroup::Layout;
+    /// A node's limits are set.
+    fn limited(&mut self, limited: Limited);
     /// A director has been programmed.
     fn directed(&mut self, director: Directed);
     /// `done` steps are carried out.
@@ -34,6 +40,17 @@ pub(super) struct Directed {
     /// A setting of IPVS that has no effect with this engine.
     pub(super) ignored: Option<String>,
     pub(super) services: Vec<ServiceSpec>,
+}
+
+/// A node whose limits are set, as far as this machine can.
+#[derive(Debug, Clone)]
+pub(super) struct Limited {
+    pub(super) node: String,
+    pub(super) limits: cgroup::Limits,
+    /// The groups that the node's processes have to be in.
+    pub(super) folders: Vec<PathBuf>,
+    /// What is not limited, and why.
+    pub(super) lacking: Vec<(Controller, Lack)>,
 }
 
 /// Carries out everything of a plan but the node processes, which are the supervisor's own.
@@ -108,9 +125,43 @@ fn carry_out<K: Kernel>(step: &Step, kernel: &mut K, host: &mut dyn Host<K>) -> 
             let directed = direct(ns, *engine, (services, sysctls), kernel, host.has_ipvs())?;
             host.directed(directed);
         }
+        Step::Limits {
+            node,
+            group,
+            limits,
+        } => {
+            let limited = limit((node, group, limits), kernel, host)?;
+            host.limited(limited);
+        }
         Step::Start { .. } | Step::Ready { .. } => {}
     }
     Ok(())
+}
+
+fn limit<K: Kernel>(
+    (node, group, limits): (&str, &str, &cgroup::Limits),
+    kernel: &mut K,
+    host: &mut dyn Host<K>,
+) -> Result<Limited> {
+    let Placement {
+        folders,
+        mut lacking,
+    } = host.cgroups().place(group, limits);
+    let mut paths = Vec::with_capacity(folders.len());
+    for folder in &folders {
+        // A group that is in use is another lab's, so it must not get into the journal.
+        kernel.clear_cgroup(folder)?;
+        let path = folder.path();
+        host.journal(Undo::ControlGroup { path: path.clone() })?;
+        lacking.extend(kernel.add_cgroup(folder)?);
+        paths.push(path);
+    }
+    Ok(Limited {
+        node: node.to_owned(),
+        limits: *limits,
+        folders: paths,
+        lacking,
+    })
 }
 
 fn direct<K: Kernel>(
@@ -166,6 +217,8 @@ mod tests {
     struct Double {
         notes: Vec<String>,
         has_ipvs: bool,
+        layout: cgroup::Layout,
+        limited: Vec<Limited>,
     }
 
     impl Host<Recorder> for Double {
@@ -179,6 +232,12 @@ mod tests {
         }
         fn has_ipvs(&mut self) -> bool {
             self.has_ipvs
+        }
+        fn cgroups(&mut self) -> cgroup::Layout {
+            self.layout.clone()
+        }
+        fn limited(&mut self, limited: Limited) {
+            self.limited.push(limited);
         }
         fn directed(&mut self, directed: Directed) {
             self.notes
@@ -338,6 +397,103 @@ mod tests {
                 "call {n}: host link made but not in the journal"
             );
         }
+    }
+
+    fn limited_plan() -> Plan {
+        let text = "name = \"x\"\n[networks.n]\nsubnet = \"10.0.0.0/24\"\n[nodes.a]\n\
+                    interfaces.eth0 = { network = \"n\", address = \"10.0.0.1\" }\n\
+                    limits = { memory = \"64m\", pids = 20 }\ncommand = [\"sleep\", \"1\"]\n[nodes.b]\n\
+                    interfaces.eth0 = { network = \"n\", address = \"10.0.0.2\" }\n\
+                    limits = { cpus = 0.5 }\n";
+        crate::plan::build(&crate::lab::load("x.toml".as_ref(), text).unwrap())
+    }
+
+    fn limited_host() -> Double {
+        Double {
+            layout: cgroup::Layout::unified("/cg"),
+            ..Double::default()
+        }
+    }
+
+    #[test]
+    fn limits_are_set_for_each_node_that_has_some_when_its_network_is_complete() {
+        let (mut kernel, mut host) = (Recorder::default(), limited_host());
+        let plan = limited_plan();
+        network(&plan, &mut kernel, &mut host, &AtomicBool::new(false)).unwrap();
+        let last = kernel.calls.len();
+        assert_eq!(
+            kernel.calls[last - 4..],
+            [
+                "clear cgroup /cg/nslab/x/a",
+                "add cgroup /cg/nslab/x/a memory.max=67108864 memory.swap.max=0 pids.max=20",
+                "clear cgroup /cg/nslab/x/b",
+                "add cgroup /cg/nslab/x/b cpu.max=50000 100000",
+            ]
+        );
+        let folders: Vec<_> = host
+            .limited
+            .iter()
+            .map(|l| (&*l.node, &l.folders[0]))
+            .collect();
+        let path = |path: &str| PathBuf::from(path);
+        assert_eq!(
+            folders,
+            [("a", &path("/cg/nslab/x/a")), ("b", &path("/cg/nslab/x/b"))]
+        );
+        // Before anything runs.
+        let steps: Vec<_> = plan.steps.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            steps[steps.len() - 3..],
+            [
+                "a: limit memory 64 MiB, 20 tasks by control group nslab/x/a",
+                "b: limit 0.5 CPUs by control group nslab/x/b",
+                "a: start its main process",
+            ]
+        );
+    }
+
+    #[test]
+    fn whatever_fails_a_group_is_in_the_journal_when_it_is_made_and_not_when_it_is_anothers() {
+        let mut whole = Recorder::default();
+        let go = AtomicBool::new(false);
+        network(&limited_plan(), &mut whole, &mut limited_host(), &go).unwrap();
+        for n in 1..=whole.calls.len() {
+            let mut host = limited_host();
+            let mut kernel = Recorder {
+                fail_at: Some(n),
+                ..Recorder::default()
+            };
+            // Captures cannot fail here, and take a number.
+            if network(&limited_plan(), &mut kernel, &mut host, &go).is_ok() {
+                continue;
+            }
+            for node in ["a", "b"] {
+                let noted = format!("ControlGroup {{ path: \"/cg/nslab/x/{node}\" }}");
+                let noted = host.notes.contains(&noted);
+                let made = format!("add cgroup /cg/nslab/x/{node} ");
+                let made = kernel.calls.iter().any(|c| c.starts_with(&made));
+                assert_eq!(noted, made, "call {n}: {:?}", kernel.calls);
+            }
+        }
+    }
+
+    #[test]
+    fn a_machine_without_controllers_goes_on_and_says_what_is_not_kept() {
+        let (mut kernel, mut host) = (Recorder::default(), Double::default());
+        let plan = limited_plan();
+        network(&plan, &mut kernel, &mut host, &AtomicBool::new(false)).unwrap();
+        assert!(!kernel.calls.iter().any(|c| c.contains("cgroup")));
+        assert!(host.notes.is_empty(), "{:?}", host.notes);
+        let lacking: Vec<_> = host
+            .limited
+            .iter()
+            .flat_map(|l| l.lacking.clone())
+            .collect();
+        let lack = |c| (c, Lack::NotMounted);
+        assert_eq!(
+            lacking,
+            [Controller::Memory, Controller::Pids, Controller::Cpu].map(lack)
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use crate::capture::Stats as CaptureStats;
+use crate::kernel::cgroup::Controller;
 pub use crate::merge::Merged;
 
 /// One thing that happened. As JSON: one object a line, the kind under `event`.
@@ -65,6 +66,17 @@ pub enum Event {
         how: String,
         /// Milliseconds until it is started again, if it is.
         restart_in_ms: Option<u64>,
+    },
+    /// A node has reached one of its limits.
+    LimitReached {
+        /// Which node.
+        node: String,
+        /// Of memory: the kernel has killed processes. Of pids: it has refused forks.
+        limit: Controller,
+        /// The limit: bytes, or processes and threads.
+        most: u64,
+        /// How many, since it was told last.
+        times: u64,
     },
     /// A server has another weight.
     Weight {

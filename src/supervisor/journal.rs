@@ -38,6 +38,11 @@ pub enum Undo {
         /// Which.
         path: PathBuf,
     },
+    /// A control group, with what runs in it.
+    ControlGroup {
+        /// Its folder.
+        path: PathBuf,
+    },
     /// A process.
     Process {
         /// What it is, for messages.

@@ -13,6 +13,7 @@ mod health;
 mod joining;
 mod journal;
 mod launch;
+mod limits;
 mod logs;
 mod merging;
 mod nodes;
@@ -35,7 +36,8 @@ pub use event::{CaptureStats, Event};
 pub use launch::{Launch, NodeImage, Owner, SUPERVISOR, up};
 pub use logs::tail;
 pub use protocol::{
-    Dead, Health, NewServer, NodeStatus, Reply, Request, ServiceStatus, ServiceTable, Status,
+    Dead, Health, NewServer, NodeLimits, NodeStatus, Reply, Request, ServiceStatus, ServiceTable,
+    Status,
 };
 pub use rundir::{RunDir, State};
 pub use serve::main as supervise;

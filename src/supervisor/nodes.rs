@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -108,6 +108,7 @@ impl Starter {
         &self,
         lab: &Lab,
         node: &Node,
+        cgroups: Vec<PathBuf>,
         journal: &mut Journal,
     ) -> Result<Init> {
         let name = node.name().as_str();
@@ -115,7 +116,8 @@ impl Starter {
             node: name.to_owned(),
             source,
         };
-        let spec = self.spec(lab, node)?;
+        let mut spec = self.spec(lab, node)?;
+        spec.cgroups = cgroups;
         let ns = netns::open(&self.dir.pins().join(name))?;
         let init = node::spawn(&spec, ns.as_fd()).map_err(failed)?;
         let pid = init.pid.as_raw();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::bus::Record;
 use super::event::{CaptureStats, Event};
 use crate::director::live::ServiceState;
+use crate::kernel::cgroup::{Controller, Limits, Usage};
 use crate::kernel::process::ProcessId;
 
 /// What a command asks of the supervisor.
@@ -228,6 +229,21 @@ pub struct NodeStatus {
     pub addresses: Vec<String>,
     /// How often its main process was started again.
     pub restarts: u32,
+    /// Its limits, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<NodeLimits>,
+}
+
+/// A node's limits, and how near it is to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeLimits {
+    /// What the lab's file has.
+    #[serde(flatten)]
+    pub limits: Limits,
+    /// What of that nothing keeps on this machine.
+    pub not_kept: Vec<Controller>,
+    /// What is used.
+    pub usage: Usage,
 }
 
 /// A service at a glance.

@@ -1,7 +1,7 @@
 //! The supervisor process: up, serve, down.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ use super::error::{Error, OnPath};
 use super::health::Checks;
 use super::journal::{Journal, Undo};
 use super::launch::Launch;
+use super::limits::Kept;
 use super::logs::Log;
 use super::nodes::{self, Notice, Running, Starter};
 use super::protocol::NewServer;
@@ -146,6 +147,8 @@ pub(super) struct Live {
     /// addressed to the VIP until `down`.
     pub(super) joined: Vec<(String, NewServer)>,
     pub(super) checks: Checks,
+    /// Of nodes that have any.
+    pub(super) limits: BTreeMap<String, Kept>,
     /// Who asked for the end before the lab was up.
     pub(super) asker: Option<Asker>,
 }

@@ -76,6 +76,8 @@ impl Supervisor {
             captured: !self.launch.no_capture && *self.lab.capture().scope() != CaptureScope::Off,
             captures: None,
             directed: Vec::new(),
+            limited: Vec::new(),
+            cgroups: None,
             progress: progress.clone(),
         };
         let (dir, plan_there, cancel_there) = (self.dir.clone(), plan.clone(), cancel.clone());
@@ -113,6 +115,7 @@ impl Supervisor {
             live.directed = worker.directed;
         }
         result?;
+        self.keep_limits(&worker.limited);
         let interfaces = self.lab.nodes().iter().map(|n| n.interfaces().len()).sum();
         let ms = millis(self.begun);
         self.event(&Event::NetworkUp {
@@ -200,7 +203,18 @@ impl Supervisor {
         let journal = self.state.borrow_mut().journal.take();
         let mut journal = journal
             .ok_or_else(|| Error::Refused("another node is being started; try again".to_owned()))?;
-        let started = self.starter.start(&self.lab, node, &mut journal).await;
+        let cgroups = self.groups(name);
+        let started = self
+            .starter
+            .start(&self.lab, node, cgroups, &mut journal)
+            .await
+            .map_err(|e| match e {
+                Error::NotReady { node, why } => Error::NotReady {
+                    why: self.with_limits(&node, None, why),
+                    node,
+                },
+                e => e,
+            });
         let mut live = self.state.borrow_mut();
         live.journal = Some(journal);
         let init = started?;
@@ -247,7 +261,7 @@ impl Supervisor {
                 signal,
                 restart_in_ms,
             }) => {
-                let how = how(*code, *signal);
+                let how = self.with_limits(&node, *signal, how(*code, *signal));
                 match (code, restart_in_ms) {
                     // A clean end without restart is what one-shot commands do.
                     (Some(0), None) if !self.probed(&node) => None,
@@ -256,7 +270,7 @@ impl Supervisor {
                 }
             }
             What::Init(InitEvent::Failed { message }) => Some(message.clone()),
-            What::Gone => Some("its init ended".to_owned()),
+            What::Gone => Some(self.with_limits(&node, None, "its init ended".to_owned())),
             What::Probed(Err(why)) => Some(why.clone()),
             _ => None,
         };
@@ -286,6 +300,14 @@ impl Supervisor {
     /// Keeps the books on a node.
     pub(super) fn notice(&self, notice: Notice) {
         let Notice { node, what } = notice;
+        let ended = match &what {
+            What::Init(InitEvent::Exited { code, signal, .. }) => {
+                let how = self.with_limits(&node, *signal, how(*code, *signal));
+                self.ended_within_limits(&node);
+                how
+            }
+            _ => String::new(),
+        };
         let mut live = self.state.borrow_mut();
         let Some(running) = live.nodes.get_mut(&node) else {
             return;
@@ -302,11 +324,7 @@ impl Supervisor {
                     Phase::Running
                 };
             }
-            What::Init(InitEvent::Exited {
-                code,
-                signal,
-                restart_in_ms,
-            }) => {
+            What::Init(InitEvent::Exited { restart_in_ms, .. }) => {
                 running.phase = if restart_in_ms.is_some() {
                     Phase::Restarting
                 } else {
@@ -314,7 +332,7 @@ impl Supervisor {
                 };
                 event = Some(Event::Exited {
                     node,
-                    how: how(code, signal),
+                    how: ended,
                     restart_in_ms,
                 });
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::journal::{Journal, Undo};
 use super::{Error, Result, RunDir};
-use crate::kernel::{Linux, mount};
+use crate::kernel::{Linux, cgroup, mount};
 
 /// Undoes everything in the lab's journal, last first, and removes the lab's folder. Goes on at
 /// errors and gives them all, in words.
@@ -44,6 +44,7 @@ fn undo(entry: &Undo) -> Result<()> {
         .map_err(Error::from),
         Undo::Mount { path } => Ok(mount::detach(path)?),
         Undo::Folder { path } => remove_folder(path),
+        Undo::ControlGroup { path } => Ok(cgroup::remove(path)?),
         Undo::Process { id, .. } => Ok(id.kill()?),
     }
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::apply::{self, Directed};
+use super::apply::{self, Directed, Limited};
 use super::error::{Error, OnPath};
 use super::journal::{Journal, Undo};
 use super::launch::Launch;
 use super::recording::request;
 use super::{Result, RunDir};
 use crate::capture::{self, Captures};
-use crate::kernel::{Linux, Ns, mount};
+use crate::kernel::{Linux, Ns, cgroup, mount};
 use crate::merge;
 use crate::plan::{CaptureTarget, Plan};
 
@@ -23,7 +23,10 @@ pub(super) struct Worker {
     pub(super) captured: bool,
     pub(super) captures: Option<Arc<Captures>>,
     pub(super) directed: Vec<Directed>,
+    pub(super) limited: Vec<Limited>,
     pub(super) progress: Arc<AtomicUsize>,
+    /// Where limits are kept here; looked for when the first node has some.
+    pub(super) cgroups: Option<cgroup::Layout>,
 }
 
 impl Worker {
@@ -92,6 +95,16 @@ impl apply::Host<Linux> for Worker {
 
     fn has_ipvs(&mut self) -> bool {
         crate::kernel::ipvs::probe().unwrap_or(false)
+    }
+
+    fn cgroups(&mut self) -> cgroup::Layout {
+        self.cgroups
+            .get_or_insert_with(cgroup::Layout::find)
+            .clone()
+    }
+
+    fn limited(&mut self, limited: Limited) {
+        self.limited.push(limited);
     }
 
     fn directed(&mut self, directed: Directed) {

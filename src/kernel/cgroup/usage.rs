@@ -1,0 +1,76 @@
+//! What a group uses and has met.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// What is read back of a group; `None` where its controller is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Bytes of memory, page cache among them.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Microseconds of processor time.
+    pub cpu_us: Option<u64>,
+    /// Periods (of a tenth of a second) in which it had to wait for the next one.
+    pub throttled: Option<u64>,
+    /// Processes that the kernel killed for want of memory.
+    pub oom_kills: Option<u64>,
+    /// How often its own limit was in the way of more memory: more than 0 if that ever made the kernel
+    /// kill.
+    pub over_memory: Option<u64>,
+    /// Forks that its limit of tasks has refused.
+    pub forks_refused: Option<u64>,
+}
+
+impl Usage {
+    /// Of a group that is in these folders: one in version 2, one a hierarchy in version 1.
+    pub fn read(folders: &[PathBuf]) -> Self {
+        let number = |files: &[&str]| {
+            let mut texts = texts(folders, files);
+            texts.find_map(|t| t.trim().parse().ok())
+        };
+        let entry = |files: &[&str], key: &str| {
+            let mut texts = texts(folders, files);
+            texts.find_map(|t| entry(&t, key))
+        };
+        let memory_events = ["memory.events", "memory.oom_control"];
+        Self {
+            memory: number(&["memory.current", "memory.usage_in_bytes"]),
+            pids: number(&["pids.current"]),
+            cpu_us: entry(&["cpu.stat"], "usage_usec"),
+            throttled: entry(&["cpu.stat"], "nr_throttled"),
+            oom_kills: entry(&memory_events, "oom_kill"),
+            over_memory: entry(&["memory.events"], "oom").or_else(|| failures(folders)),
+            forks_refused: entry(&["pids.events"], "max"),
+        }
+    }
+}
+
+/// Version 1 counts charges that failed. With swap accounted for, memory and swap together are charged
+/// first, and are as narrow.
+fn failures(folders: &[PathBuf]) -> Option<u64> {
+    let files = ["memory.failcnt", "memory.memsw.failcnt"];
+    let counts = texts(folders, &files).filter_map(|t| t.trim().parse::<u64>().ok());
+    counts.reduce(u64::saturating_add)
+}
+
+fn texts<'a>(folders: &'a [PathBuf], files: &'a [&str]) -> impl Iterator<Item = String> + 'a {
+    let paths = folders
+        .iter()
+        .flat_map(move |folder: &PathBuf| files.iter().map(|file| Path::new(folder).join(file)));
+    paths.filter_map(|path| fs::read_to_string(path).ok())
+}
+
+/// A value of a flat keyed file.
+fn entry(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
+}
