@@ -147,8 +147,8 @@ lab_failure!(
 
 /// The arguments of a faultless `nslab exec`, without what clap builds for the other commands: a third
 /// of the time that `exec` takes of its own. Help and errors are left to the whole command line.
-fn exec_alone(argv: &[OsString]) -> Option<exec::Args> {
-    let rest = argv
+fn exec_alone(line: &[OsString]) -> Option<exec::Args> {
+    let rest = line
         .get(1..)
         .filter(|rest| rest.first().is_some_and(|word| word == "exec"))?;
     let command = exec::Args::augment_args(clap::Command::new("exec"));
@@ -158,11 +158,11 @@ fn exec_alone(argv: &[OsString]) -> Option<exec::Args> {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    let argv: Vec<OsString> = std::env::args_os().collect();
-    if let Some(args) = exec_alone(&argv) {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    if let Some(args) = exec_alone(&line) {
         return exec::run(args);
     }
-    let outcome = match Cli::parse_from(argv).command {
+    let outcome = match Cli::parse_from(line).command {
         Command::Up(args) => up::run(&args),
         Command::Down(args) => down::run(&args),
         Command::Ps(args) => ps::run(&args),
