@@ -17,3 +17,6 @@ mod exec;
 
 #[path = "node/speed.rs"]
 mod speed;
+
+#[path = "node/seccomp.rs"]
+mod seccomp;

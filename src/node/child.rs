@@ -19,6 +19,7 @@ use rustix::thread::CapabilitySet;
 use super::Error;
 use super::credentials::{self, User};
 use super::groups::Groups;
+use super::seccomp::Filter;
 
 /// Where programs are looked for when the environment has no PATH (Docker's default).
 pub(super) const DEFAULT_PATH: &str =
@@ -78,6 +79,8 @@ pub(super) struct Launch {
     /// 0, 1 and 2 of the child; `None` leaves the parent's.
     pub(super) stdio: Option<[OwnedFd; 3]>,
     pub(super) session: Session,
+    /// What the program may ask the kernel for.
+    pub(super) filter: Option<Filter>,
     /// Kill the child when the parent dies.
     pub(super) with_parent: bool,
     /// Control groups that the child joins and the parent does not.
@@ -145,6 +148,7 @@ impl Launch {
             user,
             stdio: None,
             session: Session::Parents,
+            filter: None,
             with_parent: false,
             cgroups: Groups::default(),
         })
@@ -297,6 +301,12 @@ impl Launch {
             let mut none: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        }
+        // Last, so that nothing of the above has to be allowed.
+        if let Some(filter) = &self.filter {
+            filter
+                .install()
+                .map_err(Failure::new(Prepare("filter system calls")))?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::child::{Failure, Launch, Session, StartError, Step};
 use super::credentials::{User, limit_bounding, parse_capabilities, permitted};
 use super::groups::Groups;
 use super::init::raise_open_files;
+use super::seccomp::Filter;
 use super::spawn::open_pidfd;
 use super::terminal::{Outer, Relay};
 use super::{ExecError, Init, InitSpec};
@@ -163,6 +164,7 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     let mut launch = Launch::new(&options.argv, &env, cwd, user, have & allowed)?;
     launch.with_parent = true;
     launch.cgroups = cgroups;
+    launch.filter = Filter::of(target.seccomp, allowed);
 
     limit_bounding(allowed).map_err(tried("limit the capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(|e| tried("set no_new_privs")(e.into()))?;

@@ -21,6 +21,7 @@ use super::credentials::{
     INIT_CAPABILITIES, User, capability_names, limit, limit_bounding, parse_capabilities, permitted,
 };
 use super::exec::start_error;
+use super::seccomp::Filter;
 use super::{Error, InitSpec, Process, RestartPolicy, mounts, rootfs};
 
 /// `argv[0]` that makes the nslab binary an init.
@@ -160,11 +161,21 @@ impl Node {
         limit(have & (wanted | INIT_CAPABILITIES))
             .map_err(|e| Error::system("limit the capabilities")(e.into()))?;
 
+        let filter = Filter::of(spec.seccomp, wanted);
+        if spec.seccomp && filter.is_none() {
+            let message = "this machine has no filter of system calls for nslab (a kernel with \
+                           CONFIG_SECCOMP_FILTER on x86-64 or arm64), so the node goes without";
+            let _ = status.tell(&InitEvent::Warning {
+                message: message.to_owned(),
+            });
+        }
+
         let main = match spec.process {
             Some(process) => {
                 let mut launch =
                     Launch::new(&process.argv, &spec.env, &spec.cwd, user, have & wanted)?;
                 launch.session = Session::Own;
+                launch.filter = filter;
                 Some((process, launch))
             }
             None => None,

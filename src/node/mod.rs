@@ -16,6 +16,7 @@
 //! | `mounts` | carries that data out |
 //! | `groups` | into the control groups that limit a node |
 //! | `credentials` | capability sets; users and groups of the node's own files |
+//! | `seccomp` | which system calls a node's programs may make |
 //! | `child` | one prepared process start, for init and exec alike |
 //! | `signals` | their names and numbers |
 //! | `exec`, `terminal` | a command in a running node |
@@ -29,6 +30,7 @@ mod groups;
 mod init;
 mod mounts;
 mod rootfs;
+mod seccomp;
 mod signals;
 mod spawn;
 mod terminal;
@@ -40,6 +42,7 @@ pub use credentials::DEFAULT_CAPABILITIES;
 pub use error::{Error, ExecError};
 pub use exec::{ExecOptions, Target, Tty, exec};
 pub use init::{INIT_ARGV0, InitEvent, init_main};
+pub use seccomp::{SyscallAction, SyscallArg, SyscallRule, seccomp_architectures, seccomp_rules};
 pub use signals::signal_number;
 pub use spawn::{Init, MountTemplate, SpawnOptions, spawn, spawn_with};
 

@@ -310,7 +310,7 @@ fn capabilities_are_exactly_the_given_ones() {
     let expected = |mask: &str| {
         format!(
             "CapInh:\t0000000000000000CapPrm:\t{mask}CapEff:\t{mask}CapBnd:\t{mask}\
-             CapAmb:\t0000000000000000NoNewPrivs:\t1Seccomp:\t0"
+             CapAmb:\t0000000000000000NoNewPrivs:\t1Seccomp:\t2"
         )
     };
     assert_eq!(node.sh(status), expected(DEFAULT_MASK));
