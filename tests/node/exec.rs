@@ -251,7 +251,7 @@ fn a_foreign_record_is_refused() {
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
         stderr(&output),
-        "nslab: exec: node lb was started by another nslab (record version 99, this one reads 1); \
+        "nslab: exec: node lb was started by another nslab (record version 99, this one reads 2); \
          `nslab down` and `up` it with this one\n"
     );
     // The pid of another process, which is there.
