@@ -8,6 +8,10 @@
 mod archives;
 #[path = "image/broken.rs"]
 mod broken;
+#[path = "image/hostile.rs"]
+mod hostile;
+#[path = "image/layers.rs"]
+mod layers;
 #[path = "image/layouts.rs"]
 mod layouts;
 #[path = "image/registry.rs"]
@@ -16,8 +20,7 @@ mod registry;
 mod served;
 #[path = "image/store.rs"]
 mod store;
-#[path = "layer/tarball.rs"]
-#[expect(dead_code, reason = "the applier's own tests need more of it")]
+#[path = "image/tarball.rs"]
 mod tarball;
 #[path = "image/tomcat.rs"]
 mod tomcat;

@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// Capture nothing, whatever the lab file says
     #[arg(long)]
     no_capture: bool,
+    /// Throw away what a node with `keep = true` keeps, and start it from its image; may be repeated
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    fresh: Vec<String>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -30,6 +33,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let file = lab_file::read(&args.file, args.json)?;
     super::need_root("up")?;
     refuse_second(&file.lab)?;
+    supervisor::check_fresh(&file.lab, &args.fresh)?;
     // Open until the supervisor has a lease of its own: nobody removes the layers in between.
     let (images, _store) = images(&file.lab, &file.path, args.json)?;
     let absolute = |path: &Path| {
@@ -42,7 +46,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         exchange: absolute(&args.exchange)?.join(file.lab.name().as_str()),
         owner: Owner::from_sudo(),
         images,
-        scratch: Store::default_root().join("nodes"),
+        store: absolute(&Store::default_root())?,
+        fresh: args.fresh.clone(),
         no_capture: args.no_capture,
     };
     let mut reporter = Reporter::new(args.json);
@@ -114,6 +119,7 @@ fn images(
 fn node_image(image: Image) -> NodeImage {
     let config = image.config;
     NodeImage {
+        digest: image.digest,
         layers: image.layers,
         argv: config.entrypoint.into_iter().chain(config.cmd).collect(),
         env: config.env,

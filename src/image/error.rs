@@ -172,7 +172,7 @@ pub enum Error {
     #[error(
         "node {node} keeps files (`keep = true`) that it wrote on top of image `{before}` ({was}); \
          `{image}` is another one now ({is}), and files of one on top of the other would be neither: \
-         `nslab up --fresh {node}` throws the kept files away and starts from the image as it is now"
+         `nslab up LAB.toml --fresh {node}` throws the kept files away and starts from the image as it is now"
     )]
     KeptOnAnother {
         /// The node.

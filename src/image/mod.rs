@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{Error, LayerError};
 pub use store::{
     Base, ImageInfo, Inspected, InspectedLayer, Kept, Lease, Prune, Pruned, Removed, Store, Use,
-    User,
+    User, diff_ids,
 };
 
 /// An image whose layers are unpacked in the store.

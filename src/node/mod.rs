@@ -151,12 +151,15 @@ pub enum Rootfs {
     Overlay {
         /// Read-only layers, uppermost first.
         lower: Vec<PathBuf>,
-        /// The node's own writable layer (exists, empty).
+        /// The node's own writable layer (exists).
         upper: PathBuf,
-        /// Overlayfs' work folder on the same filesystem (exists, empty).
+        /// Overlayfs' work folder on the same filesystem (exists).
         work: PathBuf,
         /// Where it is mounted inside the node's mount namespace before pivot_root (exists, empty).
         target: PathBuf,
+        /// Whether the writable layer is used again after the node's end: it is synced then, and can
+        /// be mounted again however the node ended.
+        kept: bool,
     },
 }
 

@@ -93,8 +93,10 @@ impl Run {
                 work,
                 target,
                 attrs,
+                kept,
             } => {
-                let fd = overlay(&lower, &upper, &work, &target, attrs)
+                let options = |lower: &[PathBuf]| overlay_options(lower, &upper, &work, kept);
+                let fd = overlay(&lower, options, &target, attrs)
                     .map_err(failed("mount an overlay on", &target))?;
                 self.root = Some(fd);
                 Ok(())
@@ -331,12 +333,11 @@ fn filesystem(kind: &str, options: &str, attrs: Attr) -> io::Result<OwnedFd> {
 /// layers of an image (until `lowerdir+`, Linux 6.7).
 fn overlay(
     lower: &[PathBuf],
-    upper: &Path,
-    work: &Path,
+    options_with: impl Fn(&[PathBuf]) -> Vec<u8>,
     target: &Path,
     attrs: Attr,
 ) -> io::Result<OwnedFd> {
-    let mut options = overlay_options(lower, upper, work);
+    let mut options = options_with(lower);
     let mut layers = Vec::new();
     if options.len() > OPTIONS_MAX {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -346,7 +347,7 @@ fn overlay(
             short.push(PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())));
             layers.push(fd);
         }
-        options = overlay_options(&short, upper, work);
+        options = options_with(&short);
     }
     let options = CString::new(options)?;
     let mut flags = MountFlags::empty();

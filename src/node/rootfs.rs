@@ -69,6 +69,7 @@ pub(super) enum MountOp {
         work: PathBuf,
         target: PathBuf,
         attrs: Attr,
+        kept: bool,
     },
     /// Takes a file or folder of the host, with all that is mounted below, under `key`.
     Take {
@@ -168,18 +169,7 @@ pub(super) fn plan(spec: &InitSpec) -> Vec<MountOp> {
                 attrs: data | Attr::MOUNT_ATTR_RDONLY,
             });
         }
-        Rootfs::Overlay {
-            lower,
-            upper,
-            work,
-            target,
-        } => ops.push(MountOp::OverlayRoot {
-            lower: lower.clone(),
-            upper: upper.clone(),
-            work: work.clone(),
-            target: target.clone(),
-            attrs: data,
-        }),
+        Rootfs::Overlay { .. } => ops.extend(overlay_root(&spec.rootfs, data)),
     }
     ops.push(MountOp::Pivot);
 
@@ -236,6 +226,27 @@ pub(super) fn plan(spec: &InitSpec) -> Vec<MountOp> {
         });
     }
     ops
+}
+
+fn overlay_root(rootfs: &Rootfs, attrs: Attr) -> Option<MountOp> {
+    let Rootfs::Overlay {
+        lower,
+        upper,
+        work,
+        target,
+        kept,
+    } = rootfs
+    else {
+        return None;
+    };
+    Some(MountOp::OverlayRoot {
+        lower: lower.clone(),
+        upper: upper.clone(),
+        work: work.clone(),
+        target: target.clone(),
+        attrs,
+        kept: *kept,
+    })
 }
 
 /// /proc and /sys.
@@ -305,8 +316,9 @@ fn unescape(text: &str) -> PathBuf {
 }
 
 /// The overlay's options (Documentation/filesystems/overlayfs.rst), with its separators escaped.
-/// `volatile` spares syncing a layer that is thrown away.
-pub(super) fn overlay_options(lower: &[PathBuf], upper: &Path, work: &Path) -> Vec<u8> {
+/// `volatile` spares syncing a layer that is thrown away; the kernel refuses to mount one again that
+/// was so mounted and not cleanly unmounted, so a kept one is not.
+pub(super) fn overlay_options(lower: &[PathBuf], upper: &Path, work: &Path, kept: bool) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt as _;
 
     fn push(out: &mut Vec<u8>, path: &Path, separators: &[u8]) {
@@ -317,7 +329,11 @@ pub(super) fn overlay_options(lower: &[PathBuf], upper: &Path, work: &Path) -> V
             out.push(byte);
         }
     }
-    let mut out = b"volatile,lowerdir=".to_vec();
+    let mut out = Vec::new();
+    if !kept {
+        out.extend_from_slice(b"volatile,");
+    }
+    out.extend_from_slice(b"lowerdir=");
     for (number, layer) in lower.iter().enumerate() {
         if number > 0 {
             out.push(b':');
@@ -365,6 +381,7 @@ mod tests {
             upper: "/n/up".into(),
             work: "/n/work".into(),
             target: "/n/root".into(),
+            kept: false,
         }
     }
 
@@ -506,14 +523,14 @@ mod tests {
 
     #[test]
     fn overlay_options_escape_what_separates() {
-        let options = overlay_options(
-            &["/s/b:1,2".into(), "/s/a\\c".into()],
-            Path::new("/n/u,p:x"),
-            Path::new("/n/w"),
-        );
-        assert_eq!(
-            String::from_utf8(options).unwrap(),
-            "volatile,lowerdir=/s/b\\:1\\,2:/s/a\\\\c,upperdir=/n/u\\,p:x,workdir=/n/w"
-        );
+        let options = |kept| {
+            let lower = ["/s/b:1,2".into(), "/s/a\\c".into()];
+            let upper = Path::new("/n/u,p:x");
+            let options = overlay_options(&lower, upper, Path::new("/n/w"), kept);
+            String::from_utf8(options).unwrap()
+        };
+        let rest = "lowerdir=/s/b\\:1\\,2:/s/a\\\\c,upperdir=/n/u\\,p:x,workdir=/n/w";
+        assert_eq!(options(false), format!("volatile,{rest}"));
+        assert_eq!(options(true), rest);
     }
 }

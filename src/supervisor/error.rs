@@ -17,6 +17,9 @@ pub enum Error {
         /// Why.
         source: crate::node::Error,
     },
+    /// The image store refused.
+    #[error(transparent)]
+    Image(#[from] crate::image::Error),
     /// Captures could not be started.
     #[error(transparent)]
     Capture(#[from] crate::capture::Error),

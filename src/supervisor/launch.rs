@@ -27,8 +27,10 @@ pub struct Launch {
     pub owner: Option<Owner>,
     /// Every image of the lab, unpacked, by its reference in the file.
     pub images: BTreeMap<String, NodeImage>,
-    /// Folder on a real filesystem for the nodes' writable layers.
-    pub scratch: PathBuf,
+    /// Folder of the image store, which has the nodes' writable layers too.
+    pub store: PathBuf,
+    /// Nodes whose kept files are thrown away first.
+    pub fresh: Vec<String>,
     /// Whether captures are left out, whatever the file says.
     pub no_capture: bool,
 }
@@ -56,6 +58,8 @@ impl Owner {
 /// An unpacked image as the supervisor has to know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeImage {
+    /// Digest of its manifest.
+    pub digest: String,
     /// Layers, uppermost first.
     pub layers: Vec<PathBuf>,
     /// Entrypoint and arguments.

@@ -10,6 +10,7 @@ mod directors;
 mod error;
 mod event;
 mod health;
+mod holding;
 mod joining;
 mod journal;
 mod launch;
@@ -33,6 +34,7 @@ pub use bus::{Record, history};
 pub use client::{Client, Followed, find_lab, running_labs};
 pub use error::Error;
 pub use event::{CaptureStats, Event};
+pub use holding::check_fresh;
 pub use launch::{Launch, NodeImage, Owner, SUPERVISOR, up};
 pub use logs::tail;
 pub use protocol::{

@@ -1,5 +1,6 @@
 //! The supervisor's nodes: what their inits are told, what became of them, and their end.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::error::{Error, OnPath};
+use super::holding::{Holding, Writable};
 use super::journal::{Journal, Undo};
 use super::launch::NodeImage;
 use super::logs::Log;
@@ -94,7 +96,8 @@ pub(super) enum What {
 /// Everything that starting inits needs.
 pub(super) struct Starter {
     pub(super) dir: RunDir,
-    pub(super) scratch: std::path::PathBuf,
+    /// None when the lab has been taken down.
+    pub(super) holding: RefCell<Option<Holding>>,
     pub(super) base: std::path::PathBuf,
     pub(super) images: BTreeMap<String, NodeImage>,
     pub(super) notices: UnboundedSender<Notice>,
@@ -214,17 +217,17 @@ impl Starter {
         let rootfs = match image {
             None => Rootfs::Host,
             Some(image) => {
-                let own = self.scratch.join(lab.name().as_str()).join(name);
                 let target = self.dir.path().join("rootfs").join(name);
-                let (upper, work) = (own.join("upper"), own.join("work"));
-                for dir in [&upper, &work, &target] {
-                    fs::create_dir_all(dir).on("create", dir)?;
-                }
+                fs::create_dir_all(&target).on("create", &target)?;
+                let holding = self.holding.borrow();
+                let holding = holding.as_ref().ok_or(Error::Interrupted)?;
+                let Writable { upper, work, kept } = holding.writable(node, image)?;
                 Rootfs::Overlay {
                     lower: image.layers.clone(),
                     upper,
                     work,
                     target,
+                    kept,
                 }
             }
         };

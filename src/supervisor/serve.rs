@@ -19,6 +19,7 @@ use super::bus::Bus;
 use super::directors::Director;
 use super::error::{Error, OnPath};
 use super::health::Checks;
+use super::holding::Holding;
 use super::journal::{Journal, Undo};
 use super::launch::Launch;
 use super::limits::Kept;
@@ -219,13 +220,21 @@ impl Supervisor {
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
+        let holding = match Holding::claim(&launch, &lab) {
+            Ok(holding) => holding,
+            Err(e) => {
+                // The folder was made for its lock alone.
+                let _ = teardown::undo_all(&dir);
+                return Err(e);
+            }
+        };
         let mut journal = Journal::create(&dir.journal())?;
         for sub in ["logs", "nodes", "rootfs"] {
             let path = dir.path().join(sub);
             fs::create_dir_all(&path).on("create", &path)?;
         }
         journal.note(&Undo::Folder {
-            path: launch.scratch.join(lab.name().as_str()),
+            path: holding.scratch(),
         })?;
         let (notices, notices_in) = unbounded_channel();
         let (stop, stop_in) = unbounded_channel();
@@ -237,7 +246,7 @@ impl Supervisor {
             .map_or_else(PathBuf::new, PathBuf::from);
         let starter = Starter {
             dir: dir.clone(),
-            scratch: launch.scratch.clone(),
+            holding: RefCell::new(Some(holding)),
             base,
             images: launch.images.clone(),
             notices,
@@ -338,6 +347,8 @@ impl Supervisor {
             lab: self.lab.name().to_string(),
             errors: teardown::undo_all(&self.dir),
         });
+        // Before anybody is told that it is down, and removes the images.
+        drop(self.starter.holding.take());
         for event in events {
             self.event(&event);
             if let Some(stream) = &mut asker {

@@ -308,6 +308,7 @@ impl Image {
             lower: vec![self.path("top"), self.path("base")],
             upper: self.path("upper"),
             work: self.path("work"),
+            kept: false,
             target: self.path("root"),
         }
     }

@@ -59,6 +59,7 @@ fn many_layers_do_not_overflow_the_options() {
         upper,
         work,
         target,
+        kept,
     } = image.rootfs()
     else {
         unreachable!("it is an overlay")
@@ -73,6 +74,7 @@ fn many_layers_do_not_overflow_the_options() {
         upper,
         work,
         target,
+        kept,
     };
     let node = Node::up(&InitSpec {
         rootfs,

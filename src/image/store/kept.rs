@@ -52,7 +52,7 @@ impl Base<'_> {
         Written {
             reference: self.reference.to_owned(),
             digest: self.digest.to_owned(),
-            layers: hexes(self.layers),
+            layers: diff_ids(self.layers),
         }
     }
 }
@@ -167,8 +167,8 @@ pub(super) fn uses(root: &Path) -> Vec<Use> {
     claims
 }
 
-/// Names of layers' folders.
-pub(super) fn hexes(layers: &[PathBuf]) -> Vec<String> {
+/// Hexadecimal diff ids of layers, which are the names of their folders.
+pub fn diff_ids(layers: &[PathBuf]) -> Vec<String> {
     let name = |p: &PathBuf| Some(p.file_name()?.to_string_lossy().into_owned());
     layers.iter().filter_map(name).collect()
 }

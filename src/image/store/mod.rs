@@ -42,7 +42,7 @@ use super::reference::{self, Reference};
 use super::{Image, Progress, build, digest, files};
 
 pub use inspect::{Inspected, InspectedLayer};
-pub use kept::{Base, Kept};
+pub use kept::{Base, Kept, diff_ids};
 pub use lease::{Lease, Use, User};
 pub use prune::{Prune, Pruned, Removed};
 pub use record::ImageInfo;
