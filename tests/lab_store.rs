@@ -5,7 +5,7 @@
 mod common;
 #[path = "common/oci.rs"]
 mod oci;
-#[path = "image/tarball.rs"]
+#[path = "layer/tarball.rs"]
 #[allow(dead_code, reason = "other tests write stranger archives")]
 mod tarball;
 

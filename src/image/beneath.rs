@@ -93,7 +93,7 @@ impl RelPath {
     }
 
     /// Refuses what is deeper than removing it again can go.
-    fn check_depth(self) -> Result<Self, Errno> {
+    pub(super) fn check_depth(self) -> Result<Self, Errno> {
         if self.parts().count() > MAX_DEPTH {
             return Err(Errno::NAMETOOLONG);
         }

@@ -128,7 +128,7 @@ impl Applier {
     fn make_parents(&mut self, name: &RelPath) -> Result<(RelPath, OwnedFd), Errno> {
         let (mut path, mut fd) = self.root.folder(&RelPath::root())?;
         for part in name.parts() {
-            let next = path.join(part);
+            let next = path.join(part).check_depth()?;
             (path, fd) = match self.root.folder(&next) {
                 Err(Errno::NOENT | Errno::NOTDIR) => {
                     let replaced = match beneath::look(fd.as_fd(), part)? {

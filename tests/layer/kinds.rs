@@ -1,41 +1,12 @@
 //! The layer applier: what is in a stream, and what becomes of it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use nslab::image::layer::{Applied, Limits, apply};
-
 use crate::tarball::{Head, Tarball, head};
-use crate::{copy_program, open_dir, require_root, tool};
-
-pub fn unpack(tar: &[u8], to: &Path, root: bool) -> Result<Applied, String> {
-    unpack_limited(tar, to, root, Limits::default())
-}
-
-pub fn unpack_limited(
-    tar: &[u8],
-    to: &Path,
-    root: bool,
-    limits: Limits,
-) -> Result<Applied, String> {
-    fs::create_dir(to).expect("make the target");
-    apply(
-        tar,
-        File::open(to).expect("open the target").into(),
-        root,
-        limits,
-    )
-    .map_err(|e| e.to_string())
-}
-
-pub fn xattr(path: &Path, key: &str) -> Option<Vec<u8>> {
-    let mut value = vec![0; 4096];
-    let n = rustix::fs::lgetxattr(path, key, &mut value[..]).ok()?;
-    value.truncate(n);
-    Some(value)
-}
+use crate::{copy_program, open_dir, require_root, tool, unpack, xattr};
 
 fn is_whiteout(path: &Path) -> bool {
     let meta = path.symlink_metadata().expect("look at the whiteout");
@@ -91,9 +62,9 @@ fn every_kind_with_its_metadata() {
         })
         .pax(&[("path", long.as_bytes())])
         .file("short", "by pax")
-        .long(b'L', &format!("{long}.gnu"))
+        .long(b'L', format!("{long}.gnu").as_bytes())
         .file("short", "by gnu")
-        .long(b'K', &target)
+        .long(b'K', target.as_bytes())
         .symlink("far", "near")
         .put(&Head {
             kind: b'7',
@@ -280,7 +251,7 @@ fn an_ordinary_user_gets_what_the_kernel_allows() {
         Command::new("setpriv")
             .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
             .arg(&program)
-            .args(["--exact", "layers::as_ordinary_user", "--nocapture"])
+            .args(["--exact", "kinds::as_ordinary_user", "--nocapture"])
             .env("NSLAB_TEST_HOME", &home),
     );
     assert!(
