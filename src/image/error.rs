@@ -105,6 +105,20 @@ pub enum Error {
         /// Why, and what to do.
         why: String,
     },
+    /// A bundle cannot be written.
+    #[error("bundle {}: {why}", path.display())]
+    Bundle {
+        /// Its folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The user wants no more.
+    #[error("interrupted; nothing of {} was left", path.display())]
+    Interrupted {
+        /// What was being made.
+        path: PathBuf,
+    },
     /// Content is not what its digest says.
     #[error("{what} is damaged: its digest is {got}, not {want}")]
     Digest {

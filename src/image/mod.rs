@@ -6,6 +6,7 @@
 //!             +-- registry --pull-------------> OCI layout --+
 //!             +-- archive --unpack------------> OCI layout --+
 //!             +-- OCI layout --------------------------------+--layer--> store/layers/<diff id>
+//! store/layers --export--> OCI runtime bundle
 //! ```
 
 mod ahead;
@@ -16,6 +17,7 @@ mod counted;
 mod debs;
 mod digest;
 mod error;
+mod export;
 mod files;
 mod hashcache;
 pub mod layer;
@@ -36,6 +38,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::{Error, LayerError};
+pub use export::{Bundle, BundleRequest, BundleUser, FindUser, Runtime};
 pub use store::{
     Base, ImageInfo, Inspected, InspectedLayer, Kept, Lease, Prune, Pruned, Removed, Store, Use,
     User, diff_ids,

@@ -22,8 +22,7 @@ use super::groups::Groups;
 use super::seccomp::Filter;
 
 /// Where programs are looked for when the environment has no PATH (Docker's default).
-pub(super) const DEFAULT_PATH: &str =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Stack of a child before its program: its deepest call is a system call with a small structure.
 const STACK: usize = 64 * 1024;

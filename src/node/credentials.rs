@@ -92,12 +92,15 @@ pub(super) fn limit(set: CapabilitySet) -> rustix::io::Result<()> {
 
 /// A user of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub struct User {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
     /// Supplementary groups.
-    pub(super) groups: Vec<u32>,
-    pub(super) home: String,
+    pub groups: Vec<u32>,
+    /// Home folder.
+    pub home: String,
 }
 
 impl User {
@@ -111,9 +114,11 @@ impl User {
         Self::find(text, &passwd, &group)
     }
 
+    /// The same from the texts of the two files.
+    ///
     /// `text` is `""` (root), `name`, `uid`, each with an optional `:group` or `:gid`. As in
     /// moby/sys/user: a number needs no entry, a given group replaces the supplementary ones.
-    fn find(text: &str, passwd: &str, group: &str) -> Result<Self, Error> {
+    pub fn find(text: &str, passwd: &str, group: &str) -> Result<Self, Error> {
         let (name, group_name) = match text.split_once(':') {
             Some((name, group_name)) => (name, Some(group_name).filter(|g| !g.is_empty())),
             None => (text, None),

@@ -38,10 +38,12 @@ mod terminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use credentials::DEFAULT_CAPABILITIES;
+pub use child::DEFAULT_PATH;
+pub use credentials::{DEFAULT_CAPABILITIES, User};
 pub use error::{Error, ExecError};
 pub use exec::{ExecOptions, Target, Tty, exec};
 pub use init::{INIT_ARGV0, InitEvent, init_main};
+pub use rootfs::{masked_paths, read_only_paths};
 pub use seccomp::{SyscallAction, SyscallArg, SyscallRule, seccomp_architectures, seccomp_rules};
 pub use signals::signal_number;
 pub use spawn::{Init, MountTemplate, SpawnOptions, spawn, spawn_with};

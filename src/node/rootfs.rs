@@ -40,6 +40,16 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// Paths of a node that are shown empty.
+pub fn masked_paths() -> Vec<&'static str> {
+    [MASKED_FILES, MASKED_FOLDERS].concat()
+}
+
+/// Paths of a node that cannot be written to. With `CAP_NET_ADMIN` /proc/sys/net can.
+pub fn read_only_paths() -> Vec<&'static str> {
+    READ_ONLY.to_vec()
+}
+
 /// What to do when a mount point or a filesystem is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {

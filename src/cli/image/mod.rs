@@ -1,6 +1,7 @@
 //! `nslab image` and its subcommands, one file each.
 
 mod build;
+mod export;
 mod inspect;
 mod list;
 mod prune;
@@ -26,6 +27,8 @@ enum Command {
     Build(build::Args),
     /// Pull an image from a registry, also if the store has it: its tag may mean another one now
     Pull(pull::Args),
+    /// Write an image as an OCI runtime bundle, which runc and crun run
+    Export(export::Args),
     /// List the images in the store
     #[command(visible_alias = "ls")]
     List(list::Args),
@@ -42,6 +45,7 @@ pub(super) fn run(args: &ImageArgs) -> Result<()> {
     match &args.command {
         Command::Build(args) => build::run(args),
         Command::Pull(args) => pull::run(args),
+        Command::Export(args) => export::run(args),
         Command::List(args) => list::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Rm(args) => rm::run(args),
@@ -103,6 +107,12 @@ mod tests {
             parse("image rm tomcat").unwrap(),
             "Rm(Args { name: \"tomcat\" })"
         );
+        assert_eq!(
+            parse("image export tomcat out --user 7:8 -- sh -c x").unwrap(),
+            "Export(Args { image: \"tomcat\", dir: \"out\", user: Some(\"7:8\"), json: false, \
+             args: [\"sh\", \"-c\", \"x\"] })"
+        );
+        assert!(parse("image export tomcat").is_err());
         assert!(parse("image build").is_err());
     }
 }

@@ -13,7 +13,8 @@ use super::error::Error;
 
 pub(super) use details::details;
 pub(super) use read::{
-    Compression, DEPTH, Layer, for_this_machine, manifest_digest, other_platforms, read,
+    Compression, DEPTH, Layer, configuration, for_this_machine, manifest_digest, other_platforms,
+    read,
 };
 pub(super) use write::{New, write, write_pulled};
 

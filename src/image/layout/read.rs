@@ -87,6 +87,24 @@ pub(in crate::image) fn manifest_digest(dir: &Path, tag: Option<&str>) -> Result
     manifest(dir, tag).map(|(digest, _)| digest)
 }
 
+/// The whole configuration of the image whose manifest has this digest.
+pub(in crate::image) fn configuration(
+    dir: &Path,
+    digest: &str,
+) -> Result<ImageConfiguration, Error> {
+    let bytes = read_limited(&blob(dir, digest)?)?;
+    let got = digest::of(&bytes);
+    if got != digest {
+        return Err(Error::Digest {
+            what: format!("manifest in {}", dir.display()),
+            want: digest.to_owned(),
+            got,
+        });
+    }
+    let manifest: ImageManifest = parse(dir, digest, &bytes)?;
+    json(dir, manifest.config())
+}
+
 /// The image of an index for this machine. Of several variants of its architecture (arm64/v8,
 /// amd64/v3) the one without a variant is safe everywhere; else the first is what others take.
 pub(in crate::image) fn for_this_machine(index: &[Descriptor]) -> Option<&Descriptor> {

@@ -194,26 +194,51 @@ impl Store {
 
     /// Copies an image of the store as an OCI image layout into a folder that is not there yet.
     pub fn export(&self, image: &Image, to: &Path) -> Result<(), Error> {
-        let records = self.records()?;
-        let from = records
-            .iter()
-            .find(|(_, r)| r.digest == image.digest)
-            .map(|(_, r)| &r.layout);
-        let from = from.ok_or_else(|| Error::NotInStore {
-            name: image.reference.clone(),
-            store: self.root.clone(),
-        })?;
+        let from = self.layout_of(image)?;
         fs::create_dir(to).on("create folder", to)?;
         let blobs = "blobs/sha256";
         fs::create_dir_all(to.join(blobs)).on("create folder", &to.join(blobs))?;
         let mut names = vec![PathBuf::from("oci-layout"), PathBuf::from("index.json")];
         for entry in fs::read_dir(from.join(blobs)).on("list", &from.join(blobs))? {
-            names.push(Path::new(blobs).join(entry.on("list", from)?.file_name()));
+            names.push(Path::new(blobs).join(entry.on("list", &from)?.file_name()));
         }
         for name in names {
             fs::copy(from.join(&name), to.join(&name)).on("copy", &from.join(&name))?;
         }
         Ok(())
+    }
+
+    /// The layout that an image of the store came from.
+    pub(in crate::image) fn layout_of(&self, image: &Image) -> Result<PathBuf, Error> {
+        // A user's own layout may be gone, and the store have the same image from elsewhere.
+        let records = self.records()?.into_iter().map(|(_, record)| record);
+        let mut layouts = records
+            .filter(|record| record.digest == image.digest)
+            .map(|record| record.layout);
+        layouts
+            .find(|layout| layout.is_dir())
+            .ok_or_else(|| Error::NotInStore {
+                name: image.reference.clone(),
+                store: self.root.clone(),
+            })
+    }
+
+    /// Keeps the layers of an image in the store, whoever wants to remove them, until what is
+    /// returned is dropped.
+    pub(in crate::image) fn hold(&self, image: &Image) -> Result<Vec<fs::File>, Error> {
+        let names = image.layers.iter().filter_map(|path| path.file_name());
+        let locks = names.map(|hex| {
+            let name = format!("layer-{}", hex.to_string_lossy());
+            files::lock_shared(&self.root.join("locks").join(name))
+        });
+        let locks = locks.collect::<Result<_, _>>()?;
+        if image.layers.iter().all(|path| path.is_dir()) {
+            return Ok(locks);
+        }
+        Err(Error::NotInStore {
+            name: image.reference.clone(),
+            store: self.root.clone(),
+        })
     }
 
     fn recipe(
