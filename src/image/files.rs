@@ -67,19 +67,6 @@ pub(super) fn has_name(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Takes a shared flock(2) on `path`: any number of processes may have one, and none while another
-/// has [`lock`].
-pub(super) fn lock_shared(path: &Path) -> Result<File, Error> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .on("open lock", path)?;
-    file.lock_shared().on("lock", path)?;
-    Ok(file)
-}
-
 /// Removes a tree, also one whose folders forbid their owner to write; nothing there is fine.
 pub(super) fn remove_tree(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {

@@ -1,101 +1,15 @@
 //! Images of several layers: unpacked at once, counted together, and one error for all of them.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use nslab::image::{Error, Image, Progress};
-use serde_json::{Value, json};
-use sha2::Digest as _;
 
+use crate::handmade::Layout;
 use crate::require_root;
 use crate::served::noise;
 use crate::store::Case;
 use crate::tarball::{Head, Tarball, head};
-
-fn digest(bytes: &[u8]) -> String {
-    let hex = |hex: String, byte: &u8| format!("{hex}{byte:02x}");
-    let sum = sha2::Sha256::digest(bytes);
-    format!("sha256:{}", sum.iter().fold(String::new(), hex))
-}
-
-/// An OCI image layout of gzip layers in a folder.
-struct Layout {
-    folder: PathBuf,
-    layers: Vec<Value>,
-    diff_ids: Vec<String>,
-}
-
-impl Layout {
-    fn new(folder: PathBuf) -> Self {
-        fs::create_dir_all(folder.join("blobs/sha256")).expect("mkdir");
-        Self {
-            folder,
-            layers: Vec::new(),
-            diff_ids: Vec::new(),
-        }
-    }
-
-    fn blob(&self, bytes: &[u8]) -> (String, PathBuf) {
-        let digest = digest(bytes);
-        let path = self
-            .folder
-            .join("blobs/sha256")
-            .join(&digest["sha256:".len()..]);
-        fs::write(&path, bytes).expect("write");
-        (digest, path)
-    }
-
-    /// Adds a layer above the others and gives its blob's path.
-    fn layer(&mut self, tar: &[u8]) -> PathBuf {
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(tar).expect("gzip");
-        let gzip = gzip.finish().expect("gzip");
-        let (blob, path) = self.blob(&gzip);
-        self.layers.push(json!({
-            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-            "digest": blob,
-            "size": gzip.len(),
-        }));
-        self.diff_ids.push(digest(tar));
-        path
-    }
-
-    fn put(&self, media_type: &str, value: &Value) -> Value {
-        let bytes = value.to_string().into_bytes();
-        let (digest, _) = self.blob(&bytes);
-        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
-    }
-
-    /// Writes all but the layers and gives the layout's path.
-    fn finish(&self) -> &Path {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
-        let config = self.put(
-            "application/vnd.oci.image.config.v1+json",
-            &json!({
-                "architecture": architecture,
-                "os": "linux",
-                "rootfs": { "type": "layers", "diff_ids": self.diff_ids },
-            }),
-        );
-        let manifest = self.put(
-            "application/vnd.oci.image.manifest.v1+json",
-            &json!({ "schemaVersion": 2, "config": config, "layers": self.layers }),
-        );
-        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
-        for (name, value) in [
-            ("index.json", index),
-            ("oci-layout", json!({ "imageLayoutVersion": "1.0.0" })),
-        ] {
-            fs::write(self.folder.join(name), value.to_string()).expect("write");
-        }
-        &self.folder
-    }
-}
 
 /// A layer with one file of `size` bytes of noise, `number` at their beginning.
 fn noisy(number: usize, size: usize) -> Vec<u8> {

@@ -6,10 +6,11 @@ use indicatif::HumanBytes;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::{Failure, Result};
 use crate::image::{Bundle, BundleRequest, BundleUser, Image, Runtime};
-use crate::node;
+use crate::node::{self, SyscallAction};
 use crate::report::progress::ImageProgress;
 
 /// Arguments of `nslab image export`.
@@ -33,7 +34,7 @@ pub(super) struct Args {
     json: bool,
     /// Arguments in place of the image's own (its CMD), behind its entrypoint
     #[arg(last = true, value_name = "ARG")]
-    args: Vec<String>,
+    cmd: Vec<String>,
 }
 
 /// A bundle as `--json` prints it.
@@ -61,10 +62,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
         &image,
         &args.dir,
         &BundleRequest {
-            args: args.args.clone(),
+            args: args.cmd.clone(),
             user: args.user.clone(),
         },
-        &runtime(),
+        &runtime()?,
         &mut |event| shown.event(event),
         &|| signals.came(),
     );
@@ -73,15 +74,46 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// What a node runs with, for a bundle.
-fn runtime() -> Runtime<'static> {
-    Runtime {
+fn runtime() -> Result<Runtime<'static>> {
+    Ok(Runtime {
         capabilities: node::DEFAULT_CAPABILITIES,
         masked: node::masked_paths(),
         read_only: node::read_only_paths(),
         path: node::DEFAULT_PATH,
-        seccomp: None,
+        seccomp: Some(seccomp()?),
         find_user,
-    }
+    })
+}
+
+/// A node's filter of system calls as config.json has it (config-linux.md, "Seccomp").
+fn seccomp() -> Result<Value> {
+    let names = node::DEFAULT_CAPABILITIES.iter();
+    let names: Vec<_> = names.map(|&name| name.to_owned()).collect();
+    let rules = node::seccomp_rules(&names).map_err(Failure::lab)?;
+    let calls = rules.iter().map(|rule| {
+        let mut call = match rule.action {
+            SyscallAction::Allow => json!({ "action": "SCMP_ACT_ALLOW" }),
+            SyscallAction::Errno(number) => {
+                json!({ "action": "SCMP_ACT_ERRNO", "errnoRet": number })
+            }
+        };
+        call["names"] = json!(rule.names);
+        if let Some(arg) = rule.arg {
+            call["args"] = json!([{
+                "index": arg.index,
+                "value": arg.value,
+                "valueTwo": arg.value_two,
+                "op": arg.op,
+            }]);
+        }
+        call
+    });
+    Ok(json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": libc::EPERM,
+        "architectures": node::seccomp_architectures(),
+        "syscalls": calls.collect::<Vec<_>>(),
+    }))
 }
 
 fn find_user(text: &str, passwd: &str, group: &str) -> Result<BundleUser, String> {

@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(
             parse("image export tomcat out --user 7:8 -- sh -c x").unwrap(),
             "Export(Args { image: \"tomcat\", dir: \"out\", user: Some(\"7:8\"), json: false, \
-             args: [\"sh\", \"-c\", \"x\"] })"
+             cmd: [\"sh\", \"-c\", \"x\"] })"
         );
         assert!(parse("image export tomcat").is_err());
         assert!(parse("image build").is_err());

@@ -108,7 +108,7 @@ fn spec(parts: &Parts<'_>, annotations: BTreeMap<String, String>) -> Result<Spec
     // The crate's default is 1024 open files. Without a list a container has what the runtime was
     // started with, as a node has what `up` was.
     process.set_rlimits(None);
-    Ok(SpecBuilder::default()
+    SpecBuilder::default()
         .version(VERSION)
         .root(
             RootBuilder::default()
@@ -121,7 +121,7 @@ fn spec(parts: &Parts<'_>, annotations: BTreeMap<String, String>) -> Result<Spec
         .mounts(mounts(parts.rootless.is_some()))
         .annotations(annotations.into_iter().collect::<HashMap<_, _>>())
         .linux(linux(parts)?)
-        .build()?)
+        .build()
 }
 
 fn linux(parts: &Parts<'_>) -> Result<oci_spec::runtime::Linux, OciSpecError> {

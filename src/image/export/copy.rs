@@ -71,7 +71,7 @@ impl Copier {
         let stat = rustix::fs::fstat(from).map_err(failed("look at"))?;
         let to = self
             .to
-            .folder(&RelPath::root())
+            .folder_nofollow(&RelPath::root())
             .map_err(failed("open folder"))?;
         self.open_metadata(&RelPath::root(), from, to.as_fd(), &stat)?;
         self.folders.push((RelPath::root(), stat));
@@ -242,13 +242,19 @@ impl Copier {
         get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
         set: impl Fn(&[u8], &[u8]) -> Result<(), Errno>,
     ) -> Result<(), Failed> {
-        let length = match list(&mut []) {
-            Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
-            Ok(length) => length,
-            Err(e) => return Err(failed("read the attributes of")(e)),
+        // Most files have none, and few have many.
+        let mut keys = vec![0; 256];
+        let length = match list(&mut keys) {
+            Err(Errno::RANGE) => {
+                keys.resize(XATTR_MAX, 0);
+                list(&mut keys)
+            }
+            other => other,
         };
-        let mut keys = vec![0; length];
-        let length = list(&mut keys).map_err(failed("read the attributes of"))?;
+        let length = match length {
+            Err(Errno::OPNOTSUPP) => 0,
+            other => other.map_err(failed("read the attributes of"))?,
+        };
         for key in keys[..length].split(|&b| b == 0).filter(|k| !k.is_empty()) {
             let overlay = key.starts_with(b"trusted.overlay.") || key.starts_with(b"user.overlay.");
             if overlay || HOSTS_OWN.contains(&key) {

@@ -135,7 +135,6 @@ impl Store {
             step: 1,
             of: 1,
         });
-        let _held = self.hold(image)?;
         let privileged = rustix::process::geteuid().is_root();
         let rootfs = stage.folder(ROOTFS)?;
         let root = rootfs.try_clone().on("open", &stage.shown(ROOTFS))?;

@@ -151,7 +151,7 @@ fn claim(to: &Path, path: &Path, new: bool) -> Result<Option<File>, Error> {
     }
     // Between making and locking it, another process may have taken it for left over.
     let named = fs::symlink_metadata(path).ok();
-    if !named.is_some_and(|n| (n.dev(), n.ino()) == (ours.dev(), ours.ino())) {
+    if named.is_none_or(|n| (n.dev(), n.ino()) != (ours.dev(), ours.ino())) {
         return Ok(None);
     }
     if new {

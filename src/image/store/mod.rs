@@ -223,24 +223,6 @@ impl Store {
             })
     }
 
-    /// Keeps the layers of an image in the store, whoever wants to remove them, until what is
-    /// returned is dropped.
-    pub(in crate::image) fn hold(&self, image: &Image) -> Result<Vec<fs::File>, Error> {
-        let names = image.layers.iter().filter_map(|path| path.file_name());
-        let locks = names.map(|hex| {
-            let name = format!("layer-{}", hex.to_string_lossy());
-            files::lock_shared(&self.root.join("locks").join(name))
-        });
-        let locks = locks.collect::<Result<_, _>>()?;
-        if image.layers.iter().all(|path| path.is_dir()) {
-            return Ok(locks);
-        }
-        Err(Error::NotInStore {
-            name: image.reference.clone(),
-            store: self.root.clone(),
-        })
-    }
-
     fn recipe(
         &self,
         source: Source,
