@@ -16,7 +16,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let (file, problems) = lab_file::read_with_warnings(&args.file, args.json)?;
+    let (file, _, problems) = lab_file::read_with_files(&args.file, args.json)?;
     let lab = &file.lab;
     if args.json {
         return super::print_json(&problems.to_json());

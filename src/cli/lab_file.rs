@@ -3,9 +3,10 @@
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
+use super::env_file::{self, EnvFiles};
 use super::{Failure, Result};
 use crate::lab::Lab;
-use crate::spec::Diagnostics;
+use crate::spec::{Diagnostic, Diagnostics};
 
 /// A lab file larger than this is not one: 16 MiB.
 const LIMIT: u64 = 16 << 20;
@@ -20,32 +21,63 @@ pub(super) struct LabFile {
 /// Reads and checks a lab file; every problem in it is in the failure. Warnings go to standard
 /// error.
 pub(super) fn read(path: &Path, json: bool) -> Result<LabFile> {
-    Ok(read_with_warnings(path, json)?.0)
+    let (file, problems) = parsed(path, json)?;
+    warn(&problems, json);
+    Ok(file)
 }
 
-/// The same, and the warnings as they are.
-pub(super) fn read_with_warnings(path: &Path, json: bool) -> Result<(LabFile, Diagnostics)> {
+/// The same with the files that it names: what is wrong in those is a problem too.
+pub(super) fn read_with_files(path: &Path, json: bool) -> Result<(LabFile, EnvFiles, Diagnostics)> {
+    let (file, problems) = parsed(path, json)?;
+    match env_file::read_all(&file.lab, file.folder()) {
+        Ok(env_files) => {
+            warn(&problems, json);
+            Ok((file, env_files, problems))
+        }
+        Err(more) => {
+            let all = problems.iter().cloned().chain(more).collect();
+            Err(file.refused(all, json))
+        }
+    }
+}
+
+fn parsed(path: &Path, json: bool) -> Result<(LabFile, Diagnostics)> {
     let text = read_text(path)?;
-    let color = std::io::stderr().is_terminal();
     match crate::lab::check(path, &text) {
         (Some(lab), problems) => {
-            if !problems.is_empty() && !json {
-                eprintln!("{}", problems.render(color));
-            }
-            Ok((
-                LabFile {
-                    path: path.to_owned(),
-                    text,
-                    lab,
-                },
-                problems,
-            ))
+            let path = path.to_owned();
+            Ok((LabFile { path, text, lab }, problems))
         }
-        (None, problems) if json => {
-            super::print_json(&problems.to_json())?;
-            Err(Failure::silent(2))
-        }
-        (None, problems) => Err(Failure::usage(problems.render(color))),
+        (None, problems) => Err(failure(&problems, json)),
+    }
+}
+
+fn warn(problems: &Diagnostics, json: bool) {
+    if !problems.is_empty() && !json {
+        eprintln!("{}", problems.render(std::io::stderr().is_terminal()));
+    }
+}
+
+/// The problems as the command's failure; as JSON they are printed at once.
+fn failure(problems: &Diagnostics, json: bool) -> Failure {
+    if !json {
+        return Failure::usage(problems.render(std::io::stderr().is_terminal()));
+    }
+    match super::print_json(&problems.to_json()) {
+        Ok(()) => Failure::silent(2),
+        Err(failure) => failure,
+    }
+}
+
+impl LabFile {
+    /// The folder that relative paths start at.
+    pub(super) fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The failure that a lab is which does not fit this machine.
+    pub(super) fn refused(&self, problems: Vec<Diagnostic>, json: bool) -> Failure {
+        failure(&Diagnostics::new(&self.path, &self.text, problems), json)
     }
 }
 

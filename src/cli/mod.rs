@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod doctor;
 mod down;
+mod env_file;
 mod events;
 mod exec;
 mod explain;

@@ -16,7 +16,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let file = lab_file::read(&args.file, args.json)?;
+    let (file, ..) = lab_file::read_with_files(&args.file, args.json)?;
     let plan = crate::plan::build(&file.lab);
     if args.json {
         super::print_json(&plan)

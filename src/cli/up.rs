@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Failure, Result, lab_file};
 use crate::image::{Image, Store};
-use crate::lab::Lab;
+use crate::lab::{Lab, Node};
+use crate::node::signal_number;
 use crate::report::{Reporter, progress::ImageProgress};
+use crate::spec::{Code, Diagnostic};
 use crate::supervisor::{self, Launch, NodeImage, Owner, RunDir};
 
 /// Arguments of `nslab up`.
@@ -30,12 +32,19 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<()> {
-    let file = lab_file::read(&args.file, args.json)?;
+    let (file, env_files, _) = lab_file::read_with_files(&args.file, args.json)?;
     super::need_root("up")?;
     refuse_second(&file.lab)?;
     supervisor::check_fresh(&file.lab, &args.fresh)?;
+    let missing = missing_sources(&file.lab, file.folder());
+    if !missing.is_empty() {
+        return Err(file.refused(missing, args.json));
+    }
     // Open until the supervisor has a lease of its own: nobody removes the layers in between.
-    let (images, _store) = images(&file.lab, &file.path, args.json)?;
+    let (images, _store) = images(&file.lab, file.folder(), args.json)?;
+    for node in file.lab.nodes() {
+        something_runs(node, &images)?;
+    }
     let absolute = |path: &Path| {
         std::path::absolute(path)
             .map_err(|e| Failure::lab(format!("cannot find {}: {e}", path.display())))
@@ -46,6 +55,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
         exchange: absolute(&args.exchange)?.join(file.lab.name().as_str()),
         owner: Owner::from_sudo(),
         images,
+        env_files,
         store: absolute(&Store::default_root())?,
         fresh: args.fresh.clone(),
         no_capture: args.no_capture,
@@ -82,7 +92,7 @@ fn refuse_second(lab: &Lab) -> Result<()> {
 /// Finds, and builds where it has to, every image of the lab.
 fn images(
     lab: &Lab,
-    file: &Path,
+    folder: &Path,
     json: bool,
 ) -> Result<(BTreeMap<String, NodeImage>, Option<Store>)> {
     let mut images = BTreeMap::new();
@@ -94,7 +104,6 @@ fn images(
         if images.contains_key(reference) {
             continue;
         }
-        let folder = file.parent().unwrap_or(Path::new(""));
         let search = [
             folder.join("images"),
             folder.join("../images"),
@@ -121,9 +130,56 @@ fn node_image(image: Image) -> NodeImage {
     NodeImage {
         digest: image.digest,
         layers: image.layers,
-        argv: config.entrypoint.into_iter().chain(config.cmd).collect(),
+        entrypoint: config.entrypoint,
+        cmd: config.cmd,
         env: config.env,
         user: config.user,
         workdir: config.workdir,
+        stop_signal: config.stop_signal,
+    }
+}
+
+/// Volumes whose source is not on this host. nslab makes none: a folder that is made for a slip of
+/// the pen is found by nobody.
+fn missing_sources(lab: &Lab, folder: &Path) -> Vec<Diagnostic> {
+    let volumes = lab.nodes().iter().flat_map(Node::volumes);
+    volumes
+        .filter_map(|volume| {
+            let source = folder.join(volume.source());
+            let error = std::fs::metadata(&source).err()?;
+            Some(Diagnostic::new(
+                Code::BadVolume,
+                volume.span(),
+                format!("cannot show {} in a node: {error}", source.display()),
+                "nothing that could be shown",
+                "make the folder or file first, or correct the path, which starts at the lab \
+                 file's folder",
+            ))
+        })
+        .collect()
+}
+
+/// Before anything is made: what only images can tell about a node's main process.
+fn something_runs(node: &Node, images: &BTreeMap<String, NodeImage>) -> Result<()> {
+    let Some(reference) = node.image() else {
+        return Ok(());
+    };
+    let name = node.name();
+    let image = images.get(reference);
+    if supervisor::argv(image, node).is_empty() {
+        return Err(Failure::lab(format!(
+            "node {name}: image {reference} has neither ENTRYPOINT nor CMD; write a `command` with \
+             the program and its arguments into [nodes.{name}]"
+        )));
+    }
+    let signal = image.and_then(|i| i.stop_signal.as_deref());
+    match signal {
+        Some(signal) if node.stop_signal().is_none() && signal_number(signal).is_none() => {
+            Err(Failure::lab(format!(
+                "node {name}: image {reference} wants to be stopped by {signal:?}, which is no \
+                 signal; write a `stop_signal` into [nodes.{name}]"
+            )))
+        }
+        _ => Ok(()),
     }
 }

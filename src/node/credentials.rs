@@ -124,12 +124,12 @@ impl User {
             None => (text, None),
         };
         let name = if name.is_empty() { "0" } else { name };
-        let number = name.parse::<u32>().ok();
+        let number = id(name);
         let entry = passwd.lines().find_map(|line| {
             let mut fields = line.split(':');
             let login = fields.next()?;
-            let uid: u32 = fields.nth(1)?.parse().ok()?;
-            let gid: u32 = fields.next()?.parse().ok()?;
+            let uid = id(fields.nth(1)?)?;
+            let gid = id(fields.next()?)?;
             let home = fields.nth(1).unwrap_or_default();
             (login == name || number == Some(uid)).then_some((login, uid, gid, home))
         });
@@ -163,7 +163,7 @@ impl User {
         let groups = group.lines().filter_map(|line| {
             let mut fields = line.split(':');
             let group_name = fields.next()?;
-            let gid: u32 = fields.nth(1)?.parse().ok()?;
+            let gid = id(fields.nth(1)?)?;
             Some((group_name, gid, fields.next().unwrap_or_default()))
         });
         if let Some(wanted) = group_name {
@@ -171,13 +171,11 @@ impl User {
                 .into_iter()
                 .find(|(name, ..)| *name == wanted)
                 .map(|(_, gid, _)| gid);
-            user.gid = found
-                .or_else(|| wanted.parse().ok())
-                .ok_or_else(|| Error::Unknown {
-                    kind: "group",
-                    name: wanted.to_owned(),
-                    file: "/etc/group",
-                })?;
+            user.gid = found.or_else(|| id(wanted)).ok_or_else(|| Error::Unknown {
+                kind: "group",
+                name: wanted.to_owned(),
+                file: "/etc/group",
+            })?;
         } else if let Some((login, ..)) = entry {
             user.groups = groups
                 .filter(|(_, _, members)| members.split(',').any(|member| member.trim() == login))
@@ -186,6 +184,12 @@ impl User {
         }
         Ok(user)
     }
+}
+
+/// A user or group id. As in moby/sys/user up to 2^31 - 1: to setresuid(2) the highest number of all
+/// means "as it is", which is root here.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| i32::try_from(*id).is_ok())
 }
 
 #[cfg(test)]
@@ -234,6 +238,18 @@ mod tests {
             find("tomcat:nogroup").unwrap_err(),
             "group `nogroup` is not in the node's /etc/group; use a number, or add it to the image"
         );
+    }
+
+    #[test]
+    fn the_number_that_changes_nothing_is_no_user() {
+        for text in ["4294967295", "2147483648", "0:4294967295"] {
+            let error = find(text).unwrap_err();
+            assert!(error.contains("is not in the node's /etc/"), "{error}");
+        }
+        let passwd = "evil:x:4294967295:0::/:\n";
+        assert!(User::find("evil", passwd, "").is_err());
+        let group = "evil:x:4294967295:\n";
+        assert!(User::find("0:evil", passwd, group).is_err());
     }
 
     #[test]

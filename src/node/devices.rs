@@ -72,7 +72,7 @@ pub(super) fn made() -> Vec<MountOp> {
     ops.push(MountOp::Mount {
         kind: "mqueue",
         target: "/dev/mqueue".into(),
-        options: "",
+        options: "".into(),
         attrs: data,
         need: Need::IfPossible,
     });

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use std::{fs, ptr};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, WaitOptions};
@@ -108,6 +107,7 @@ impl Status {
 struct Node {
     name: String,
     main: Option<(Process, Launch)>,
+    stop_signal: i32,
     grace: Duration,
 }
 
@@ -183,6 +183,7 @@ impl Node {
         Ok(Self {
             name: spec.hostname,
             main,
+            stop_signal: spec.stop_signal,
             grace: Duration::from_millis(spec.grace_ms),
         })
     }
@@ -219,7 +220,7 @@ impl Node {
                 Some(libc::SIGTERM) if kill_at.is_none() => {
                     let Some((pid, _)) = running else { break };
                     // It may have ended a moment ago; then SIGCHLD is next.
-                    let _ = kill(pid, Signal::SIGTERM);
+                    send(pid, self.stop_signal);
                     start_at = None;
                     kill_at = Some(Instant::now() + self.grace);
                 }
@@ -280,6 +281,12 @@ fn exited(code: Option<i32>, signal: Option<i32>, delay: Option<Duration>) -> In
         signal,
         restart_in_ms,
     }
+}
+
+/// Sends a signal to a child that is not reaped yet.
+fn send(pid: Pid, number: i32) {
+    // SAFETY: numbers only. nix's `kill` knows no real-time signals, by which systemd is stopped.
+    unsafe { libc::kill(pid.as_raw(), number) };
 }
 
 /// Writes to the node's output unless that would block.

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `spawn` | the supervisor's side: clones an init into a namespace |
 //! | `init` | PID 1: root filesystem, capabilities, restart, reaping, stop |
-//! | `rootfs`, `devices` | what is mounted where: pure data |
+//! | `rootfs`, `devices`, `asked` | what is mounted where: pure data |
 //! | `mounts` | carries that data out |
 //! | `groups` | into the control groups that limit a node |
 //! | `credentials` | capability sets; users and groups of the node's own files |
@@ -21,6 +21,7 @@
 //! | `signals` | their names and numbers |
 //! | `exec`, `terminal` | a command in a running node |
 
+mod asked;
 mod child;
 mod credentials;
 mod devices;
@@ -85,14 +86,15 @@ pub struct InitSpec {
     pub capabilities: Vec<String>,
     /// The main process, if the node has one.
     pub process: Option<Process>,
-    /// How long a stop waits between SIGTERM to the main process and SIGKILL to everything, in
+    /// How long a stop waits between [`stop_signal`](Self::stop_signal) to the main process and SIGKILL to everything, in
     /// milliseconds.
     #[serde(default = "default_grace_ms")]
     pub grace_ms: u64,
     /// Number of the signal that asks the main process to end (`STOPSIGNAL` of an image).
     #[serde(default = "default_stop_signal")]
     pub stop_signal: i32,
-    /// Memory filesystems of the node's own, mounted before [`binds`](Self::binds).
+    /// Memory filesystems of the node's own; of these and [`binds`](Self::binds) what is nearer to
+    /// the root is mounted first.
     #[serde(default)]
     pub tmpfs: Vec<Tmpfs>,
     /// Whether system calls are filtered as containers have it.
@@ -105,7 +107,7 @@ pub struct InitSpec {
 }
 
 impl InitSpec {
-    /// The usual time between SIGTERM and SIGKILL.
+    /// The usual time between stop signal and SIGKILL.
     pub const DEFAULT_GRACE: Duration = Duration::from_secs(3);
 }
 
@@ -174,6 +176,8 @@ pub struct Tmpfs {
     pub size: Option<u64>,
     /// Permission bits of its root.
     pub mode: u32,
+    /// Whether programs in it can be run.
+    pub exec: bool,
 }
 
 /// A host path shown inside a node.

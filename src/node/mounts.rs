@@ -123,7 +123,7 @@ impl Run {
                 attrs,
                 need,
             } => {
-                let done = filesystem(kind, options, attrs).and_then(|fd| attach(&fd, &target));
+                let done = filesystem(kind, &options, attrs).and_then(|fd| attach(&fd, &target));
                 optional(done, need).map_err(failed(format!("mount {kind} on"), &target))
             }
             MountOp::Show { key, target, need } => self.show(&key, &target, need),

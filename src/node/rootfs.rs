@@ -5,11 +5,12 @@
 //! before anyone sees it. After it `/` is the node's and the host's root is gone: paths, and
 //! symbolic links that an image may have in them, cannot lead out any more.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::MountAttrFlags as Attr;
 
-use super::{InitSpec, Rootfs, devices};
+use super::{InitSpec, Rootfs, asked, devices};
 
 /// Host folders of which a node without image sees nothing: it gets its own.
 pub(super) const OWN_FOLDERS: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
@@ -105,7 +106,7 @@ pub(super) enum MountOp {
     Mount {
         kind: &'static str,
         target: PathBuf,
-        options: &'static str,
+        options: Cow<'static, str>,
         attrs: Attr,
         need: Need,
     },
@@ -135,7 +136,7 @@ impl MountOp {
         Self::Mount {
             kind,
             target: target.into(),
-            options,
+            options: options.into(),
             attrs,
             need: Need::Must,
         }
@@ -154,18 +155,7 @@ pub(super) fn plan(spec: &InitSpec) -> Vec<MountOp> {
 
     let mut ops = vec![MountOp::Private];
     ops.extend(devices::taken());
-    for (number, bind) in spec.binds.iter().enumerate() {
-        let write = if bind.read_only {
-            Attr::MOUNT_ATTR_RDONLY
-        } else {
-            Attr::empty()
-        };
-        ops.push(MountOp::Take {
-            key: bind_key(number),
-            source: bind.source.clone(),
-            attrs: data | write,
-        });
-    }
+    ops.extend(asked::taken(&spec.binds));
     match &spec.rootfs {
         Rootfs::Host => {
             for (path, text) in &files {
@@ -203,12 +193,6 @@ pub(super) fn plan(spec: &InitSpec) -> Vec<MountOp> {
                 replace,
             });
         }
-        if !spec.cwd.as_os_str().is_empty() {
-            ops.push(MountOp::Folder {
-                path: spec.cwd.clone(),
-                mode: 0o755,
-            });
-        }
     } else {
         for (path, _) in files {
             ops.push(MountOp::Show {
@@ -227,12 +211,12 @@ pub(super) fn plan(spec: &InitSpec) -> Vec<MountOp> {
             .iter()
             .map(|path| MountOp::MaskFile(path.into())),
     );
-    for (number, bind) in spec.binds.iter().enumerate() {
-        let target = Path::new("/").join(&bind.target);
-        ops.push(MountOp::Show {
-            key: bind_key(number),
-            target,
-            need: Need::Create,
+    ops.extend(asked::shown(&spec.tmpfs, &spec.binds));
+    // Last, for it may be in a volume; as OCI runtimes do. Empty means `/`.
+    if !spec.cwd.as_os_str().is_empty() {
+        ops.push(MountOp::Folder {
+            path: Path::new("/").join(&spec.cwd),
+            mode: 0o755,
         });
     }
     ops
@@ -286,16 +270,12 @@ fn kernel_views(spec: &InitSpec) -> Vec<MountOp> {
         ops.push(MountOp::Mount {
             kind: "tmpfs",
             target: path.into(),
-            options: "mode=555,nr_inodes=1",
+            options: "mode=555,nr_inodes=1".into(),
             attrs: quiet | Attr::MOUNT_ATTR_RDONLY,
             need: Need::IfPossible,
         });
     }
     ops
-}
-
-fn bind_key(number: usize) -> String {
-    format!("bind {number}")
 }
 
 /// Mount points right below the mount `root` (its id) that a node is to see, from the text of
@@ -491,20 +471,22 @@ mod tests {
     }
 
     #[test]
-    fn an_images_working_directory_is_made_and_bind_targets_are_absolute() {
-        let ops = plan(&spec(overlay()));
-        assert!(ops.contains(&MountOp::Folder {
-            path: "/opt/x".into(),
-            mode: 0o755
-        }));
-        assert_eq!(
-            ops.last(),
-            Some(&MountOp::Show {
-                key: "bind 0".into(),
-                target: "/data".into(),
-                need: Need::Create
-            })
-        );
+    fn the_working_directory_is_made_last_and_bind_targets_are_absolute() {
+        for rootfs in [Rootfs::Host, overlay()] {
+            let ops = plan(&spec(rootfs));
+            let last = [
+                MountOp::Show {
+                    key: "bind 0".into(),
+                    target: "/data".into(),
+                    need: Need::Create,
+                },
+                MountOp::Folder {
+                    path: "/opt/x".into(),
+                    mode: 0o755,
+                },
+            ];
+            assert!(ops.ends_with(&last), "{ops:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::captures::notes;
 use crate::kernel::cgroup::{self, Controller};
 use crate::merge::Merged;
-use crate::supervisor::{Event, Record};
+use crate::supervisor::{CaptureStats, Event, Record};
 
 /// Consumes events.
 #[derive(Debug)]
@@ -211,6 +211,11 @@ fn words(event: &Event) -> Option<String> {
             }
             text
         }
+        Event::Stopping { nodes, left_ms } => format!(
+            "waiting for {} to end ({} s at most)",
+            nodes.join(", "),
+            left_ms.div_ceil(1000)
+        ),
         Event::CaptureStopped { interfaces } => {
             format!(
                 "capture stopped: {}; frames from here on are missing",
@@ -220,18 +225,7 @@ fn words(event: &Event) -> Option<String> {
         Event::CaptureStarted { interfaces } => {
             format!("capture started: {}", interfaces.join(", "))
         }
-        Event::Captured { interfaces } => {
-            let packets: u64 = interfaces.iter().map(|i| i.packets).sum();
-            let mut text = format!(
-                "captured {packets} frames on {} interface{}",
-                interfaces.len(),
-                s(interfaces.len())
-            );
-            for note in interfaces.iter().flat_map(notes) {
-                let _ = write!(text, "\n{note}");
-            }
-            text
-        }
+        Event::Captured { interfaces } => captured(interfaces),
         Event::Merged(of) => {
             let mut text = merged(of);
             for note in &of.notes {
@@ -276,6 +270,20 @@ fn limit_reached(event: &Event) -> Option<String> {
         ),
     };
     Some(format!("{node}: its {most} is reached: {times} {met}"))
+}
+
+/// What captures came to, with a line for each that lost frames.
+fn captured(interfaces: &[CaptureStats]) -> String {
+    let packets: u64 = interfaces.iter().map(|i| i.packets).sum();
+    let mut text = format!(
+        "captured {packets} frames on {} interface{}",
+        interfaces.len(),
+        if interfaces.len() == 1 { "" } else { "s" }
+    );
+    for note in interfaces.iter().flat_map(notes) {
+        let _ = write!(text, "\n{note}");
+    }
+    text
 }
 
 /// What a merge came to, in a line.

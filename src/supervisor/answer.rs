@@ -42,6 +42,9 @@ impl Supervisor {
                         .await
                         .map(|services| Reply::Services { services }),
                 ),
+                Ok(_) if self.state.borrow().stopping => Reply::Error {
+                    message: format!("lab {} is going down", self.lab.name()),
+                },
                 Ok(Request::Weight {
                     service,
                     server,

@@ -166,6 +166,13 @@ pub enum Event {
         /// The last lines that the guilty node printed.
         log: Vec<String>,
     },
+    /// The lab goes down; main processes have been asked to end and have not yet.
+    Stopping {
+        /// Their nodes.
+        nodes: Vec<String>,
+        /// Milliseconds until the last of them is killed.
+        left_ms: u64,
+    },
     /// Captures were stopped on request; frames are missing from here on.
     CaptureStopped {
         /// `node:interface` each.

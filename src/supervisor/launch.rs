@@ -27,6 +27,8 @@ pub struct Launch {
     pub owner: Option<Owner>,
     /// Every image of the lab, unpacked, by its reference in the file.
     pub images: BTreeMap<String, NodeImage>,
+    /// What the nodes' env files say, by node, in the order in which it counts.
+    pub env_files: BTreeMap<String, Vec<(String, String)>>,
     /// Folder of the image store, which has the nodes' writable layers too.
     pub store: PathBuf,
     /// Nodes whose kept files are thrown away first.
@@ -62,14 +64,18 @@ pub struct NodeImage {
     pub digest: String,
     /// Layers, uppermost first.
     pub layers: Vec<PathBuf>,
-    /// Entrypoint and arguments.
-    pub argv: Vec<String>,
+    /// Program and arguments that come before [`cmd`](Self::cmd).
+    pub entrypoint: Vec<String>,
+    /// Default arguments, or the program itself if there is no entrypoint.
+    pub cmd: Vec<String>,
     /// Environment.
     pub env: Vec<(String, String)>,
     /// User, as the image has it.
     pub user: String,
     /// Working directory.
     pub workdir: PathBuf,
+    /// Signal that stops it, as the image has it: by name or number.
+    pub stop_signal: Option<String>,
 }
 
 /// Starts the supervisor of a lab and waits until it is up, handing its events on.

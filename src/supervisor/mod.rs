@@ -18,6 +18,7 @@ mod limits;
 mod logs;
 mod merging;
 mod nodes;
+mod program;
 mod protocol;
 mod rates;
 mod ready;
@@ -27,6 +28,7 @@ mod serve;
 mod servers;
 mod shape;
 mod starting;
+mod stopping;
 mod teardown;
 mod worker;
 
@@ -37,6 +39,7 @@ pub use event::{CaptureStats, Event};
 pub use holding::check_fresh;
 pub use launch::{Launch, NodeImage, Owner, SUPERVISOR, up};
 pub use logs::tail;
+pub use program::argv;
 pub use protocol::{
     Dead, Health, NewServer, NodeLimits, NodeStatus, Reply, Request, ServiceStatus, ServiceTable,
     Status,

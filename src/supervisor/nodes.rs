@@ -18,11 +18,13 @@ use super::journal::{Journal, Undo};
 use super::launch::NodeImage;
 use super::logs::Log;
 use super::rundir::write_json;
-use super::{Result, RunDir};
+use super::{Result, RunDir, program};
 use crate::kernel::netns;
 use crate::kernel::process::{self, ProcessId};
-use crate::lab::{Lab, Node, Restart};
-use crate::node::{self, Bind, InitEvent, InitSpec, Process, RestartPolicy, Rootfs, Target};
+use crate::lab::{Lab, Node, Restart, Seccomp};
+use crate::node::{
+    self, Bind, InitEvent, InitSpec, Process, RestartPolicy, Rootfs, Target, Tmpfs, signal_number,
+};
 use crate::plan::hosts_file;
 
 /// A PATH for nodes that run on the host's own root.
@@ -71,8 +73,17 @@ pub(super) struct Running {
 /// A live init.
 #[derive(Debug)]
 pub(super) struct Init {
+    pub(super) node: String,
     pub(super) pid: i32,
+    /// How long its main process has to end when it is asked to.
+    pub(super) grace: Duration,
     pidfd: Rc<OwnedFd>,
+}
+
+impl Init {
+    pub(super) fn has_ended(&self) -> bool {
+        process::ended(&self.pidfd, Duration::ZERO)
+    }
 }
 
 /// What a node's tasks tell the main loop.
@@ -100,6 +111,7 @@ pub(super) struct Starter {
     pub(super) holding: RefCell<Option<Holding>>,
     pub(super) base: std::path::PathBuf,
     pub(super) images: BTreeMap<String, NodeImage>,
+    pub(super) env_files: BTreeMap<String, Vec<(String, String)>>,
     pub(super) notices: UnboundedSender<Notice>,
 }
 
@@ -177,7 +189,12 @@ impl Starter {
             }
         });
         self.watch_end(name, &pidfd)?;
-        Ok(Init { pid, pidfd })
+        Ok(Init {
+            node: name.to_owned(),
+            pid,
+            grace: Duration::from_millis(spec.grace_ms),
+            pidfd,
+        })
     }
 
     /// Copies a main process' output into the node's log.
@@ -234,11 +251,8 @@ impl Starter {
         let mut env: BTreeMap<String, String> = BTreeMap::new();
         env.insert("PATH".into(), HOST_PATH.into());
         env.extend(image.iter().flat_map(|i| i.env.iter().cloned()));
+        env.extend(self.env_files.get(name).into_iter().flatten().cloned());
         env.extend(node.env().clone());
-        let argv = node
-            .command()
-            .cloned()
-            .or_else(|| image.map(|i| i.argv.clone()));
         let binds = node
             .volumes()
             .iter()
@@ -248,29 +262,46 @@ impl Starter {
                 read_only: v.read_only(),
             })
             .collect();
-        let mut capabilities: Vec<String> = node::DEFAULT_CAPABILITIES
+        let tmpfs = node
+            .tmpfs()
             .iter()
-            .map(ToString::to_string)
+            .map(|t| Tmpfs {
+                target: t.target().clone(),
+                size: t.size(),
+                mode: t.mode(),
+                exec: t.exec(),
+            })
             .collect();
-        capabilities.extend(node.cap_add().iter().cloned());
-        capabilities.dedup();
+        let grace = node.stop_grace().unwrap_or(InitSpec::DEFAULT_GRACE);
+        let images_signal = || signal_number(image?.stop_signal.as_ref()?);
         Ok(InitSpec {
             hostname: name.to_owned(),
             rootfs,
             hosts: hosts_file(lab, node),
             binds,
             env: env.into_iter().collect(),
-            user: image.map(|i| i.user.clone()).unwrap_or_default(),
-            cwd: image.map(|i| i.workdir.clone()).unwrap_or_default(),
-            capabilities,
-            process: argv.map(|argv| Process {
-                argv,
+            user: node
+                .user()
+                .or(image.map(|i| &i.user))
+                .cloned()
+                .unwrap_or_default(),
+            cwd: node
+                .workdir()
+                .or(image.map(|i| &i.workdir))
+                .cloned()
+                .unwrap_or_default(),
+            capabilities: program::capabilities(node.cap_add(), node.cap_drop()),
+            process: node.has_process().then(|| Process {
+                argv: program::argv(image, node),
                 restart: restart(node.restart()),
             }),
-            grace_ms: InitSpec::DEFAULT_GRACE.as_millis() as u64,
-            stop_signal: libc::SIGTERM,
-            tmpfs: Vec::new(),
-            seccomp: true,
+            grace_ms: grace.as_millis() as u64,
+            stop_signal: node
+                .stop_signal()
+                .or_else(images_signal)
+                .unwrap_or(libc::SIGTERM),
+            tmpfs,
+            seccomp: node.seccomp() == Seccomp::Default,
             cgroups: Vec::new(),
         })
     }
@@ -284,15 +315,17 @@ fn restart(policy: Restart) -> RestartPolicy {
     }
 }
 
-/// Ends inits: SIGTERM to all at once, which each hands to its main process; SIGKILL to those that
-/// are still there after `grace`. The kernel takes everything in a node with its init.
-pub(super) async fn stop(inits: &[Init], grace: Duration) {
+/// Ends inits: SIGTERM to all at once, at which each asks its main process to end; SIGKILL to those
+/// that are still there after their grace, and a second in which to notice. The kernel takes
+/// everything in a node with its init.
+pub(super) async fn stop(inits: &[Init]) {
     use rustix::process::{Signal, pidfd_send_signal};
     for init in inits {
         let _ = pidfd_send_signal(&*init.pidfd, Signal::TERM);
     }
-    let deadline = tokio::time::Instant::now() + grace;
+    let begun = tokio::time::Instant::now();
     for init in inits {
+        let deadline = begun + init.grace + Duration::from_secs(1);
         if !ended(init, deadline).await {
             let _ = pidfd_send_signal(&*init.pidfd, Signal::KILL);
             let _ = ended(init, tokio::time::Instant::now() + Duration::from_secs(5)).await;

@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::answer::reply;
 use super::apply::Directed;
 use super::bus::Bus;
 use super::directors::Director;
@@ -24,17 +23,13 @@ use super::journal::{Journal, Undo};
 use super::launch::Launch;
 use super::limits::Kept;
 use super::logs::Log;
-use super::nodes::{self, Notice, Running, Starter};
+use super::nodes::{Notice, Running, Starter};
 use super::protocol::NewServer;
-use super::protocol::Reply;
 use super::rundir::{State, VERSION};
 use super::{Event, Result, RunDir, logs, teardown};
 use crate::capture::Captures;
 use crate::kernel::process::ProcessId;
 use crate::lab::Lab;
-
-/// How long main processes have to end after SIGTERM, and their inits to notice.
-const GRACE: Duration = Duration::from_secs(4);
 
 /// Lines of a node's log that a failure shows.
 const LOG_LINES: usize = 12;
@@ -152,6 +147,8 @@ pub(super) struct Live {
     pub(super) limits: BTreeMap<String, Kept>,
     /// Who asked for the end before the lab was up.
     pub(super) asker: Option<Asker>,
+    /// Whether the end has begun: nothing is started or changed any more.
+    pub(super) stopping: bool,
 }
 
 /// What the main loop listens to.
@@ -187,7 +184,7 @@ impl Supervisor {
                     log,
                 });
                 let asker = this.state.borrow_mut().asker.take();
-                this.take_down(asker).await;
+                this.take_down(asker, &mut inbox).await;
                 Err(())
             }
         }
@@ -249,6 +246,7 @@ impl Supervisor {
             holding: RefCell::new(Some(holding)),
             base,
             images: launch.images.clone(),
+            env_files: launch.env_files.clone(),
             notices,
         };
         let bus = Bus::new(Log::open(&dir.supervisor_log()).ok());
@@ -316,46 +314,7 @@ impl Supervisor {
                 Some(()) = async { match &mut term { Some(t) => t.recv().await, None => std::future::pending().await } } => break None,
             }
         };
-        self.take_down(asker).await;
-    }
-
-    /// Everything off, captures last. What is told goes to `up`, if it still waits, and to whoever
-    /// asked for the end.
-    async fn take_down(&self, mut asker: Option<Asker>) {
-        // Servers that end now are not dead ones.
-        self.state.borrow_mut().checks = Checks::default();
-        let inits: Vec<_> = self
-            .state
-            .borrow_mut()
-            .nodes
-            .values_mut()
-            .filter_map(|n| n.init.take())
-            .collect();
-        nodes::stop(&inits, GRACE).await;
-        let captures = self.state.borrow_mut().captures.take();
-        let mut events = Vec::new();
-        if let Some(captures) = captures {
-            captures.close();
-            let interfaces = captures.stats();
-            events.push(Event::Captured {
-                interfaces: interfaces.clone(),
-            });
-            // While the lab's name is still ours: nobody else writes into its folder.
-            events.extend(self.merged(interfaces).await);
-        }
-        events.push(Event::Down {
-            lab: self.lab.name().to_string(),
-            errors: teardown::undo_all(&self.dir),
-        });
-        // Before anybody is told that it is down, and removes the images.
-        drop(self.starter.holding.take());
-        for event in events {
-            self.event(&event);
-            if let Some(stream) = &mut asker {
-                let _ = reply(stream, &Reply::Event { event }).await;
-            }
-        }
-        self.bus.close().await;
+        self.take_down(asker, &mut inbox).await;
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod browser;
 pub mod caller;
 pub mod failover;
+pub mod images;
 pub mod tape;
 
 pub mod talk;

@@ -127,9 +127,21 @@ fn a_program_that_cannot_be_started_is_told_and_not_tried_again() {
     }
     let mut spec = running("web", "exit 0", RestartPolicy::Always);
     spec.cwd = "/not/there".into();
+    let node = Node::spawn(&spec);
+    let message = "cannot make folder /not/there: Read-only file system (os error 30); a node \
+                   without image has the host's root read-only: use a place below /tmp or /run, \
+                   or make the mount point on the host";
+    assert_eq!(
+        node.early,
+        [InitEvent::Failed {
+            message: message.to_owned()
+        }]
+    );
+    spec.cwd = "/root".into();
+    spec.user = "nobody".into();
     let mut node = Node::up(&spec);
-    let message = "cannot enter working directory /not/there in node web: No such file or \
-                   directory (os error 2)";
+    let message =
+        "cannot enter working directory /root in node web: Permission denied (os error 13)";
     assert_eq!(
         node.event(),
         Some(InitEvent::Failed {
