@@ -255,7 +255,7 @@ fn a_foreign_record_is_refused() {
          `nslab down` and `up` it with this one\n"
     );
     // The pid of another process, which is there.
-    node.target.version = 1;
+    node.target.version = nslab::node::Target::VERSION;
     node.target.start_time += 1;
     let output = node.exec(&["true"]);
     assert_eq!(output.status.code(), Some(125));
