@@ -20,3 +20,6 @@ mod speed;
 
 #[path = "node/seccomp.rs"]
 mod seccomp;
+
+#[path = "node/runner.rs"]
+mod runner;

@@ -3,10 +3,13 @@
 //! The child shares the parent's memory until it executes its program (`CLONE_VM | CLONE_VFORK`),
 //! so nothing is copied however large the parent is, and what went wrong is simply a variable that
 //! the parent reads afterwards. In return the child must not allocate, lock or unwind.
+//!
+//! Where somebody in the node may look into the child ([`Launch::apart`]), it has a copy of the memory
+//! instead. The program itself is executed by way of the [`Springboard`], which reports through a pipe.
 
 use std::ffi::{CString, OsStr, c_char, c_int, c_void};
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -20,6 +23,7 @@ use super::Error;
 use super::credentials::{self, User};
 use super::groups::Groups;
 use super::seccomp::Filter;
+use super::springboard::{REPORT, Springboard};
 
 /// Where programs are looked for when the environment has no PATH (Docker's default).
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -75,6 +79,7 @@ pub(super) struct Launch {
     user: User,
     groups: Vec<Gid>,
     capabilities: CapabilitySet,
+    springboard: Springboard,
     /// 0, 1 and 2 of the child; `None` leaves the parent's.
     pub(super) stdio: Option<[OwnedFd; 3]>,
     pub(super) session: Session,
@@ -82,6 +87,9 @@ pub(super) struct Launch {
     pub(super) filter: Option<Filter>,
     /// Kill the child when the parent dies.
     pub(super) with_parent: bool,
+    /// The child does not share the parent's memory. To be set where programs of the node may trace
+    /// the child (`CAP_SYS_PTRACE`) and the parent is none of the node's processes.
+    pub(super) apart: bool,
     /// Control groups that the child joins and the parent does not.
     pub(super) cgroups: Groups,
 }
@@ -148,7 +156,10 @@ impl Launch {
             stdio: None,
             session: Session::Parents,
             filter: None,
+            springboard: Springboard::new()
+                .map_err(Error::system("prepare the start of programs"))?,
             with_parent: false,
+            apart: false,
             cgroups: Groups::default(),
         })
     }
@@ -169,10 +180,12 @@ impl Launch {
     ///
     /// The child starts with an empty signal mask and SIGPIPE as by default.
     pub(super) fn start(&self) -> Result<Pid, StartError> {
-        let argv = pointers(&self.argv);
-        // A script without `#!`, as execvp(3) runs it; the second entry is filled in by the child.
-        let mut script = vec![c"/bin/sh".as_ptr(), ptr::null()];
-        script.extend_from_slice(argv.get(1..).unwrap_or_default());
+        // As the springboard takes them.
+        let argv: Vec<*const c_char> = (self.programs.iter().map(|place| place.as_ptr()))
+            .chain([c"".as_ptr()])
+            .chain(self.argv.iter().map(|arg| arg.as_ptr()))
+            .chain([ptr::null()])
+            .collect();
         let env = pointers(&self.env);
         let parent = if self.with_parent {
             let own = rustix::process::getpid();
@@ -182,18 +195,31 @@ impl Launch {
         } else {
             None
         };
+        let (report, report_in) = io::pipe().map_err(StartError::Clone)?;
         let mut failure = None;
         let mut body = || {
-            // SAFETY: `argv`, `script` and `env` are arrays of C strings that end with NULL and
-            // outlive the child, in which this runs.
+            // SAFETY: `argv` and `env` are arrays of C strings that end with NULL and outlive the
+            // child, in which this runs.
             let failed = unsafe {
-                self.become_program(&argv, &mut script, &env, parent.as_ref().map(AsFd::as_fd))
+                self.become_program(
+                    &argv,
+                    &env,
+                    parent.as_ref().map(AsFd::as_fd),
+                    report_in.as_fd(),
+                )
             };
             failure = Some(failed);
+            if self.apart {
+                let _ = rustix::io::write(&report_in, &told(failed));
+            }
             127
         };
+        let memory = if self.apart { 0 } else { libc::CLONE_VM };
         // SAFETY: `body` only makes system calls and writes to variables of this frame.
-        let pid = unsafe { vfork(libc::SIGCHLD, None, &mut body) }.map_err(StartError::Clone)?;
+        let pid =
+            unsafe { vfork(libc::SIGCHLD | memory, None, &mut body) }.map_err(StartError::Clone)?;
+        drop(report_in);
+        let failure = failure.or_else(|| reported(report));
         match failure {
             None => Ok(pid),
             Some(failure) => {
@@ -211,44 +237,19 @@ impl Launch {
     unsafe fn become_program(
         &self,
         argv: &[*const c_char],
-        script: &mut [*const c_char],
         env: &[*const c_char],
         parent: Option<BorrowedFd>,
+        report: BorrowedFd,
     ) -> Failure {
-        if let Err(failure) = self.prepare(parent) {
+        if let Err(failure) = self.prepare(parent, report) {
             return failure;
         }
-        let mut denied = false;
-        for program in &self.programs {
-            // SAFETY: as this function's own condition; execve returns only on failure.
-            let errno = unsafe {
-                libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
-                let errno = *libc::__errno_location();
-                if errno == libc::ENOEXEC {
-                    script[1] = program.as_ptr();
-                    libc::execve(script[0], script.as_ptr(), env.as_ptr());
-                }
-                errno
-            };
-            match errno {
-                libc::ENOENT | libc::ENOTDIR => {}
-                // As execvp(3): a later folder of PATH may have one that can be executed.
-                libc::EACCES => denied = true,
-                errno => {
-                    return Failure {
-                        step: Step::Exec,
-                        errno,
-                    };
-                }
-            }
-        }
-        Failure {
-            step: Step::Exec,
-            errno: if denied { libc::EACCES } else { libc::ENOENT },
-        }
+        // SAFETY: as this function's own condition; execveat returns only on failure.
+        unsafe { execute(self.springboard.as_fd(), argv, env) };
+        Failure::new(Step::Prepare("start a program"))(last_errno())
     }
 
-    fn prepare(&self, parent: Option<BorrowedFd>) -> Result<(), Failure> {
+    fn prepare(&self, parent: Option<BorrowedFd>, report: BorrowedFd) -> Result<(), Failure> {
         use Step::Prepare;
 
         self.cgroups
@@ -294,6 +295,11 @@ impl Launch {
         }
         rustix::process::chdir(self.cwd.as_c_str()).map_err(Failure::new(Step::Cwd))?;
         close_from(3, libc::CLOSE_RANGE_CLOEXEC).map_err(Failure::new(Prepare("close files")))?;
+        // The springboard closes it.
+        dup_to(report, REPORT)
+            // SAFETY: it was just opened and stays open.
+            .and_then(|()| unsafe { keep_open(REPORT) })
+            .map_err(Failure::new(Prepare("redirect a stream")))?;
         // SAFETY: signal dispositions and mask of the child only, which it does not share.
         unsafe {
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
@@ -311,10 +317,64 @@ impl Launch {
     }
 }
 
+/// Length of an error number: all that the springboard reports.
+const ERRNO: usize = size_of::<i32>();
+
+/// A failure of a child that is apart, for its report. Whoever traces the child can write anything
+/// there, so there are no addresses in it, and what was tried is lost.
+fn told(failure: Failure) -> [u8; ERRNO + 1] {
+    let mut message = [0; ERRNO + 1];
+    message[..ERRNO].copy_from_slice(&failure.errno.to_ne_bytes());
+    message[ERRNO] = u8::from(failure.step == Step::Cwd);
+    message
+}
+
+/// What the child reported, if it did.
+fn reported(report: io::PipeReader) -> Option<Failure> {
+    let mut message = Vec::new();
+    // Its end without a word means that the program runs.
+    report.take(64).read_to_end(&mut message).ok()?;
+    let (errno, rest) = message.split_first_chunk::<ERRNO>()?;
+    Some(Failure {
+        step: match rest {
+            [] => Step::Exec,
+            [1] => Step::Cwd,
+            _ => Step::Prepare("prepare a command"),
+        },
+        errno: i32::from_ne_bytes(*errno),
+    })
+}
+
+/// Executes the program that `file` is. Returns only when that failed.
+///
+/// # Safety
+/// The arrays hold pointers to C strings and end with NULL.
+pub(super) unsafe fn execute(file: BorrowedFd, argv: &[*const c_char], env: &[*const c_char]) {
+    // SAFETY: as this function's own condition; no library function, as musl's fexecve(3) needs /proc.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            env.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+}
+
+/// Lets `number` stay open over an execve.
+///
+/// # Safety
+/// It is open.
+unsafe fn keep_open(number: RawFd) -> rustix::io::Result<()> {
+    // SAFETY: as this function's own condition.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+}
+
 /// dup2(2), for a child.
 pub(super) fn dup_to(fd: BorrowedFd, number: RawFd) -> rustix::io::Result<()> {
-    use std::os::fd::AsRawFd as _;
-
     // SAFETY: numbers only; the caller decided that `number` is to be replaced.
     if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
         Err(last_errno())
@@ -336,9 +396,9 @@ pub(super) fn last_errno() -> rustix::io::Errno {
     rustix::io::Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
-/// Clones a child that runs `body` on a stack of its own in this process's memory, and waits until
-/// it has executed a program or ended with what `body` returned. `flags` of clone(2) are added;
-/// with `pidfd` `CLONE_PIDFD` is, and the descriptor is written there.
+/// Clones a child that runs `body` on a stack of its own, and waits until it has executed a program
+/// or ended with what `body` returned. `flags` of clone(2) are added: `CLONE_VM` lets it run in this
+/// process's memory. With `pidfd` `CLONE_PIDFD` is added, and the descriptor is written there.
 ///
 /// All signals are blocked in the child: a handler of the parent's must not run there.
 ///
@@ -355,7 +415,7 @@ pub(super) unsafe fn vfork<F: FnMut() -> c_int>(
         unsafe { (*body.cast::<F>())() }
     }
     let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
-    let mut flags = flags | libc::CLONE_VM | libc::CLONE_VFORK;
+    let mut flags = flags | libc::CLONE_VFORK;
     let pidfd = pidfd.map_or(ptr::null_mut(), |fd| {
         flags |= libc::CLONE_PIDFD;
         ptr::from_mut(fd)

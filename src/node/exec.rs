@@ -10,17 +10,19 @@ use std::path::PathBuf;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::unistd::Pid;
 use rustix::process::{DumpableBehavior, WaitOptions};
-use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use rustix::thread::{CapabilitySet, ThreadNameSpaceType, move_into_thread_name_spaces};
 use serde::{Deserialize, Serialize};
 
 use super::child::{Failure, Launch, Session, StartError, Step};
-use super::credentials::{User, limit_bounding, parse_capabilities, permitted};
+use super::credentials::{
+    INIT_CAPABILITIES, User, limit, limit_bounding, parse_capabilities, permitted,
+};
 use super::groups::Groups;
 use super::init::raise_open_files;
 use super::seccomp::Filter;
 use super::spawn::open_pidfd;
 use super::terminal::{Outer, Relay};
-use super::{ExecError, Init, InitSpec};
+use super::{ExecError, Init, InitSpec, view};
 
 /// `argv[0]` that makes the nslab binary run [`exec`] on a JSON file: the tests' entry, which needs
 /// no supervisor.
@@ -136,6 +138,12 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
             hint: "",
         }
     };
+    let allowed = parse_capabilities(&target.capabilities)?;
+    // Its programs may look into the child until that executes the command, and into nslab's binary.
+    let watched = allowed.contains(CapabilitySet::SYS_PTRACE);
+    if watched {
+        view::enter().map_err(tried("make a read-only view of nslab"))?;
+    }
     // Before the namespace changes: after it, the caller's terminal has no name any more, and the
     // host's folders have none.
     let outer = Outer::find(options.tty);
@@ -146,7 +154,6 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     })?;
     enter(target)?;
 
-    let allowed = parse_capabilities(&target.capabilities)?;
     let have = permitted().map_err(tried("read the capabilities"))?;
     let user = User::lookup(options.user.as_deref().unwrap_or(&target.user))?;
     let term = std::env::var("TERM")
@@ -165,6 +172,7 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     launch.with_parent = true;
     launch.cgroups = cgroups;
     launch.filter = Filter::of(target.seccomp, allowed);
+    launch.apart = watched;
 
     limit_bounding(allowed).map_err(tried("limit the capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(|e| tried("set no_new_privs")(e.into()))?;
@@ -184,6 +192,9 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 
     let started = |launch: &Launch| {
+        // Nothing of what comes needs more, and the child begins with what this process has.
+        limit(have & (allowed | INIT_CAPABILITIES))
+            .map_err(|e| tried("limit the capabilities")(e.into()))?;
         launch
             .start()
             .map_err(|error| start_error(&target.node, &options.argv, launch, error))

@@ -18,6 +18,7 @@
 //! | `credentials` | capability sets; users and groups of the node's own files |
 //! | `seccomp` | which system calls a node's programs may make |
 //! | `child` | one prepared process start, for init and exec alike |
+//! | `springboard`, `view` | the way out of nslab's own binary, and its read-only view |
 //! | `signals` | their names and numbers |
 //! | `exec`, `terminal` | a command in a running node |
 
@@ -34,7 +35,9 @@ mod rootfs;
 mod seccomp;
 mod signals;
 mod spawn;
+mod springboard;
 mod terminal;
+mod view;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -284,7 +284,7 @@ fn take(path: &Path, mut attrs: Attr) -> io::Result<OwnedFd> {
 }
 
 /// Sets and clears flags of a detached mount and all below it.
-fn set_attributes(mount: BorrowedFd, set: Attr, clear: Attr) -> io::Result<()> {
+pub(super) fn set_attributes(mount: BorrowedFd, set: Attr, clear: Attr) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: u64::from(set.bits()),
         attr_clr: u64::from(clear.bits()),

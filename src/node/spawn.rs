@@ -19,7 +19,7 @@ use rustix::thread::LinkNameSpaceType;
 use super::child::{self, pointers, text, vfork};
 use super::groups::Groups;
 use super::init::{FIRST_FREE_FD, INIT_ARGV0, SPEC_FD, STATUS_FD};
-use super::{Error, InitSpec};
+use super::{Error, InitSpec, view};
 
 /// A running init. Dropping it closes the descriptors and leaves the process alone.
 #[derive(Debug)]
@@ -149,10 +149,16 @@ pub fn spawn_with(
     let (output, output_in) = io::pipe().map_err(failed("make a pipe"))?;
     let (status_in, output_in) = (OwnedFd::from(status_in), OwnedFd::from(output_in));
 
+    let seen = failed("make a read-only view of nslab");
+    let other;
     let exe = match &options.exe {
-        Some(path) => CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| failed("execute nslab")(rustix::io::Errno::INVAL.into()))?,
-        None => CString::from(c"/proc/self/exe"),
+        Some(path) => {
+            let path = CString::new(path.as_os_str().as_bytes())
+                .map_err(|_| failed("execute nslab")(rustix::io::Errno::INVAL.into()))?;
+            other = view::of(&path).map_err(seen)?;
+            &other
+        }
+        None => view::own().map_err(seen)?,
     };
     let argv = [
         CString::from(INIT_ARGV0_C),
@@ -199,18 +205,20 @@ pub fn spawn_with(
             for (number, fd) in (0..).zip(&fds) {
                 child::dup_to(fd.as_fd(), number).map_err(|e| ("pass on files", e))?;
             }
-            child::close_from(FIRST_FREE_FD, 0).map_err(|e| ("close files", e))
+            child::close_from(FIRST_FREE_FD, libc::CLOSE_RANGE_CLOEXEC)
+                .map_err(|e| ("close files", e))
         };
         if let Err(error) = done() {
             failure = Some(error);
             return 1;
         }
         // SAFETY: C strings and arrays that end with NULL, prepared above.
-        unsafe { libc::execve(exe.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+        unsafe { child::execute(exe.as_fd(), &argv, &env) };
         failure = Some(("execute nslab", child::last_errno()));
         1
     };
     let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::SIGCHLD;
+    flags |= libc::CLONE_VM;
     if options.mounts.is_none() {
         flags |= libc::CLONE_NEWNS;
     }

@@ -91,9 +91,14 @@ impl Node {
 
     /// The same from a template of mounts.
     pub fn spawn_from(spec: &InitSpec, mounts: Option<Arc<MountTemplate>>) -> Self {
+        Self::spawn_by(NSLAB.as_ref(), spec, mounts)
+    }
+
+    /// The same with another copy of the binary.
+    pub fn spawn_by(exe: &Path, spec: &InitSpec, mounts: Option<Arc<MountTemplate>>) -> Self {
         need_root();
         let options = SpawnOptions {
-            exe: Some(PathBuf::from(NSLAB)),
+            exe: Some(exe.to_owned()),
             mounts,
         };
         let init = spawn_with(spec, netns().as_fd(), &options).expect("the init starts");
@@ -169,12 +174,17 @@ impl Node {
 
     /// A command in the node, through `exec` of the binary under test.
     pub fn command(&self, options: &ExecOptions) -> Command {
+        self.command_by(NSLAB.as_ref(), options)
+    }
+
+    /// The same with another copy of the binary.
+    pub fn command_by(&self, exe: &Path, options: &ExecOptions) -> Command {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let path = self.folder.path().join(format!("exec-{number}.json"));
         let request = serde_json::json!({ "target": self.target, "options": options });
         fs::write(&path, request.to_string()).expect("a request");
-        let mut command = Command::new(NSLAB);
+        let mut command = Command::new(exe);
         command.arg0("nslab-exec").arg(path);
         command
     }

@@ -319,15 +319,25 @@ fn an_init_by_hand_does_nothing() {
 #[test]
 fn a_failed_start_in_the_clone_is_told() {
     need_root();
-    let options = SpawnOptions {
-        exe: Some("/no/nslab".into()),
+    let options = |exe: &str| SpawnOptions {
+        exe: Some(exe.into()),
         ..SpawnOptions::default()
     };
-    let error = spawn_with(&plain("n"), netns().as_fd(), &options).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot execute nslab for node n: No such file or directory (os error 2)"
-    );
+    for (exe, message) in [
+        (
+            "/no/nslab",
+            "cannot make a read-only view of nslab for node n: No such file or directory (os \
+             error 2)",
+        ),
+        (
+            "/etc/passwd",
+            "cannot execute nslab for node n: Permission denied (os error 13)",
+        ),
+    ] {
+        let error = spawn_with(&plain("n"), netns().as_fd(), &options(exe)).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+    let options = options("/etc/passwd");
     let file = std::fs::File::open("/dev/null").unwrap();
     let error = spawn_with(&plain("n"), file.as_fd(), &options).unwrap_err();
     assert_eq!(
