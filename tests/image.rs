@@ -2,12 +2,15 @@
 //! by killed ones and by ordinary users, and the Tomcat image answering requests.
 //!
 //! Needs root (it makes overlay mounts and becomes `nobody`), and the packages skopeo, umoci, curl,
-//! docker-registry, apache2-utils, busybox-static, crun, runc, iproute2 and util-linux. What is missing fails a test; nothing is skipped.
+//! docker-registry, apache2-utils, busybox-static, crun, runc, iproute2, strace and util-linux. What is missing fails a
+//! test; nothing is skipped.
 
 #[path = "image/archives.rs"]
 mod archives;
 #[path = "image/broken.rs"]
 mod broken;
+#[path = "image/crowd.rs"]
+mod crowd;
 #[path = "image/export.rs"]
 mod export;
 #[path = "image/export_config.rs"]
@@ -18,12 +21,20 @@ mod export_fails;
 mod export_runs;
 #[path = "image/handmade.rs"]
 mod handmade;
+#[path = "image/killed.rs"]
+mod killed;
 #[path = "image/layouts.rs"]
 mod layouts;
+#[path = "common/oci.rs"]
+mod oci;
+#[path = "image/pruned.rs"]
+mod pruned;
 #[path = "image/registry.rs"]
 mod registry;
 #[path = "image/served.rs"]
 mod served;
+#[path = "image/shelf.rs"]
+mod shelf;
 #[path = "image/store.rs"]
 mod store;
 #[path = "layer/tarball.rs"]
