@@ -423,3 +423,13 @@ fn examples_are_toml() {
         assert!(text.parse::<toml::Table>().is_ok(), "{text}");
     }
 }
+
+#[test]
+fn every_key_of_a_node_is_documented() {
+    let docs = read(&root().join("docs/nodes.md"));
+    for key in keys::NODE {
+        let row = format!("| [`{}`](#", key.name);
+        assert_eq!(docs.matches(&row).count(), 1, "docs/nodes.md: {row:?}");
+    }
+    assert_eq!(docs.matches("| [`").count(), keys::NODE.len());
+}

@@ -8,6 +8,7 @@ use super::sysctls::{link_sysctls, namespace_sysctls, switch_sysctls};
 use super::{CaptureTarget, Plan, SWITCH, Step, checks, direct};
 use crate::kernel::{BridgeSpec, FIRST_INDEX, Ns, Sysctl, VethSpec, cgroup};
 use crate::lab::{Interface, Lab, Node, ReadyKind};
+use crate::spec::text::quote;
 
 /// Makes the plan of a lab.
 pub fn build(lab: &Lab) -> Plan {
@@ -74,6 +75,7 @@ pub fn build(lab: &Lab) -> Plan {
     for node in lab.nodes().iter().filter(|n| n.has_process()) {
         steps.push(Step::Start {
             node: node.name().to_string(),
+            what: main_process(node),
         });
     }
     for node in lab.nodes() {
@@ -91,6 +93,23 @@ pub fn build(lab: &Lab) -> Plan {
     Plan {
         lab: lab.name().to_string(),
         steps,
+    }
+}
+
+/// What runs in a node, as far as the lab file says it: an image is not asked.
+fn main_process(node: &Node) -> String {
+    let words = |argv: &[String]| quote(&argv.join(" "));
+    let own = |argv: Option<&Vec<String>>| argv.cloned().unwrap_or_default();
+    match (node.image(), node.entrypoint(), node.command()) {
+        (None, _, command) => words(&own(command)),
+        (Some(image), None, None) => format!("that of image {image}"),
+        (Some(image), None, Some(command)) => {
+            format!("that of image {image} with {}", words(command))
+        }
+        (Some(image), Some(entrypoint), command) => {
+            let argv = [entrypoint.clone(), own(command)].concat();
+            format!("{} in image {image}", words(&argv))
+        }
     }
 }
 

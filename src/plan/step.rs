@@ -130,6 +130,8 @@ pub enum Step {
     Start {
         /// Which node.
         node: String,
+        /// What runs in words, as far as the lab file says it.
+        what: String,
     },
     /// Wait until a node is ready.
     Ready {
@@ -235,7 +237,7 @@ impl fmt::Display for Step {
                 group,
                 limits,
             } => write!(f, "{node}: limit {limits} by control group {group}"),
-            Self::Start { node } => write!(f, "{node}: start its main process"),
+            Self::Start { node, what } => write!(f, "{node}: start its main process, {what}"),
             Self::Ready { node, probe } => write!(f, "{node}: wait for {probe}"),
         }
     }

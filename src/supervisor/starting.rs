@@ -182,7 +182,7 @@ impl Supervisor {
         }
         for step in &plan.steps {
             match step {
-                Step::Start { node } => {
+                Step::Start { node, .. } => {
                     self.start(node).await?;
                     waiting.insert(node.clone());
                     self.event(&Event::Started { node: node.clone() });
