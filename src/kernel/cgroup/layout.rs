@@ -145,12 +145,14 @@ impl Layout {
         cgroups: &str,
         read: &dyn Fn(&Path) -> Option<String>,
     ) -> Self {
-        // What is mounted over an earlier mount hides it, and both have the same path.
-        let mounts: Vec<_> = mountinfo
-            .lines()
-            .filter_map(Mount::parse)
-            .filter(|m| read(&m.point.join("cgroup.procs")).is_some())
-            .collect();
+        let mut mounts: Vec<Mount> = Vec::new();
+        for mount in mountinfo.lines().filter_map(Mount::parse) {
+            // A later mount hides an earlier one at the same place, and what was below it.
+            mounts.retain(|m| m.point != mount.point);
+            if read(&mount.point.join("cgroup.procs")).is_some() {
+                mounts.push(mount);
+            }
+        }
         let place = |controller: Controller| {
             let name = controller.name();
             let place = version_1(name, &mounts, own)

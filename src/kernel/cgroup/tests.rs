@@ -213,6 +213,21 @@ fn a_mount_that_another_one_hides_is_none() {
     let hidden = format!("{SYSTEMD}40 31 0:50 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n");
     let found = Layout::parse(&hidden, "0::/\n", CGROUPS, &|_| None);
     assert_eq!(found, Layout::parse("", "", CGROUPS, &|_| None));
+
+    // The same file system again, now read-only.
+    let over = SYSTEMD
+        .replace("31 24", "41 31")
+        .replace(" rw,nosuid", " ro,nosuid");
+    let over = layout(
+        &format!("{SYSTEMD}{over}"),
+        "0::/\n",
+        CGROUPS,
+        &[ALL_CONTROLLERS],
+    );
+    assert!(
+        why(&over, Controller::Pids).contains("read-only"),
+        "{over:?}"
+    );
 }
 
 fn some() -> Limits {

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// How near to a limit usage is when nothing more fits: the biggest piece that the kernel kills for has
+/// 8 pages (`PAGE_ALLOC_COSTLY_ORDER`).
+const NEAR: u64 = 8 * 4096;
+
 /// What is read back of a group; `None` where its controller is not there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -49,15 +53,25 @@ impl Usage {
     }
 }
 
-/// Version 1 counts charges that failed. With swap accounted for, memory and swap together are charged
-/// first, and are as narrow.
+/// Version 1 counts charges that failed, but not in every kernel (6.18 does not). That usage was at
+/// the limit shows as well: the kernel kills for a single page that does not fit. Where swap is accounted
+/// for, memory and swap together are charged first.
 fn failures(folders: &[PathBuf]) -> Option<u64> {
-    let files = ["memory.failcnt", "memory.memsw.failcnt"];
-    let counts = texts(folders, &files).filter_map(|t| t.trim().parse::<u64>().ok());
-    counts.reduce(u64::saturating_add)
+    let of = |what: &str| {
+        let number = |file: &str| {
+            let file = format!("memory.{what}{file}");
+            texts(folders, &[&file]).find_map(|t| t.trim().parse::<u64>().ok())
+        };
+        let count = number("failcnt")?;
+        let most = number("max_usage_in_bytes")?;
+        let limit = number("limit_in_bytes")?;
+        Some(count.max(u64::from(most.saturating_add(NEAR) >= limit)))
+    };
+    let both = [of(""), of("memsw.")];
+    both.into_iter().flatten().reduce(u64::saturating_add)
 }
 
-fn texts<'a>(folders: &'a [PathBuf], files: &'a [&str]) -> impl Iterator<Item = String> + 'a {
+fn texts(folders: &[PathBuf], files: &[&str]) -> impl Iterator<Item = String> {
     let paths = folders
         .iter()
         .flat_map(move |folder: &PathBuf| files.iter().map(|file| Path::new(folder).join(file)));
