@@ -128,8 +128,8 @@ fn init(bench: &Bench, node: usize) -> String {
 
 /// Children of a process.
 fn children(pid: &str) -> Vec<String> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    children.split_whitespace().map(str::to_owned).collect()
+    let found = Command::new("pgrep").args(["-P", pid]).output().unwrap();
+    text(&found.stdout).lines().map(str::to_owned).collect()
 }
 
 fn exec(bench: &Bench, node: &str, words: &[&str]) -> Output {
@@ -213,6 +213,7 @@ fn every_process_of_a_node_is_in_its_group_and_no_other_is() {
             assert_eq!(of(pid), of("self"), "{controller}");
         }
     }
+    inside(&bench);
     kill(Pid::from_raw(command.parse().unwrap()), Signal::SIGKILL).unwrap();
     assert_eq!(relay.wait().unwrap().code(), Some(137));
 
@@ -235,6 +236,41 @@ fn every_process_of_a_node_is_in_its_group_and_no_other_is() {
     bench.ok("down");
     same_host(&before);
     assert_eq!(groups(&name), [""; 0]);
+}
+
+/// What the node itself sees of its limits, as runtimes look for it that size their heaps by it.
+fn inside(bench: &Bench) {
+    let own = bench.ok("exec a cat /proc/self/cgroup");
+    let sees =
+        |file: &str| text(&exec(bench, "a", &["cat", &format!("/sys/fs/cgroup/{file}")]).stdout);
+    if hierarchies()["memory"].0 == 1 {
+        assert_eq!(
+            sees("memory/memory.limit_in_bytes"),
+            "",
+            "version 1 is not shown"
+        );
+        return;
+    }
+    assert!(own.ends_with("0::/\n"), "{own}");
+    assert_eq!(sees("memory.max"), "67108864\n");
+    assert_eq!(sees("pids.max"), "30\n");
+    assert!(sees("cgroup.procs").lines().any(|p| p == "1"));
+    let raise = exec(
+        bench,
+        "a",
+        &["sh", "-c", "echo max > /sys/fs/cgroup/memory.max"],
+    );
+    assert!(
+        text(&raise.stderr).contains("Read-only file system"),
+        "{raise:?}"
+    );
+    assert_eq!(sees("memory.max"), "67108864\n");
+    // The main process is in the same namespace, and a node without limits in none of its own.
+    let namespace =
+        |node: &str, pid: &str| bench.ok(&format!("exec {node} readlink /proc/{pid}/ns/cgroup"));
+    assert_eq!(namespace("a", "self"), namespace("a", "2"));
+    let here = fs::read_link("/proc/self/ns/cgroup").unwrap();
+    assert_eq!(namespace("b", "self").trim(), here.to_str().unwrap());
 }
 
 #[test]

@@ -147,12 +147,13 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     // Before the namespace changes: after it, the caller's terminal has no name any more, and the
     // host's folders have none.
     let outer = Outer::find(options.tty);
-    let cgroups = Groups::open(&target.cgroups).map_err(|(folder, source)| ExecError::Group {
-        folder,
-        node: target.node.clone(),
-        source,
-    })?;
-    enter(target)?;
+    let mut cgroups =
+        Groups::open(&target.cgroups).map_err(|(folder, source)| ExecError::Group {
+            folder,
+            node: target.node.clone(),
+            source,
+        })?;
+    cgroups.member = Some(enter(target)?);
 
     let have = permitted().map_err(tried("read the capabilities"))?;
     let user = User::lookup(options.user.as_deref().unwrap_or(&target.user))?;
@@ -218,8 +219,8 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     }
 }
 
-/// Moves this process into the namespaces of the node.
-fn enter(target: &Target) -> Result<(), ExecError> {
+/// Moves this process into the namespaces of the node; gives the init's pidfd.
+fn enter(target: &Target) -> Result<OwnedFd, ExecError> {
     let failed = |action, hint| {
         let node = target.node.clone();
         move |source: io::Error| ExecError::Enter {
@@ -245,7 +246,7 @@ fn enter(target: &Target) -> Result<(), ExecError> {
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION;
     match move_into_thread_name_spaces(init.as_fd(), all) {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(init),
         Err(rustix::io::Errno::SRCH) => Err(gone()),
         Err(error) => Err(failed(
             "enter the namespaces",

@@ -21,7 +21,7 @@ use super::credentials::{
 };
 use super::exec::start_error;
 use super::seccomp::Filter;
-use super::{Error, InitSpec, Process, RestartPolicy, mounts, rootfs};
+use super::{Error, InitSpec, Process, RestartPolicy, groups, mounts, rootfs};
 
 /// `argv[0]` that makes the nslab binary an init.
 pub const INIT_ARGV0: &str = "nslab-init";
@@ -136,7 +136,9 @@ impl Node {
         nix::unistd::sethostname(&spec.hostname)
             .map_err(|e| Error::system("set the hostname")(e.into()))?;
         rustix::process::umask(Mode::empty());
-        for message in mounts::run(rootfs::plan(&spec))? {
+        let mut plan = rootfs::plan(&spec);
+        plan.extend(groups::view(&spec.cgroups));
+        for message in mounts::run(plan)? {
             let _ = status.tell(&InitEvent::Warning { message });
         }
         rustix::process::umask(Mode::from_raw_mode(0o022));

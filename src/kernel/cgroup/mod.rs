@@ -110,7 +110,10 @@ impl fmt::Display for Limits {
         let mut parts = Vec::new();
         parts.extend(self.memory.map(|m| format!("memory {}", bytes(m))));
         parts.extend(self.cpus_milli.map(cpus));
-        parts.extend(self.pids.map(|p| format!("{p} tasks")));
+        parts.extend(
+            self.pids
+                .map(|p| format!("{p} task{}", if p == 1 { "" } else { "s" })),
+        );
         f.write_str(&parts.join(", "))
     }
 }
