@@ -71,7 +71,7 @@ pub(super) fn view(folders: &[PathBuf]) -> Option<MountOp> {
     are_shown(folders).then(|| MountOp::Mount {
         kind: "cgroup2",
         target: "/sys/fs/cgroup".into(),
-        options: "",
+        options: "".into(),
         attrs: quiet | Attr::MOUNT_ATTR_RDONLY,
         need: Need::IfPossible,
     })
