@@ -43,6 +43,11 @@ def settle():
         time.sleep(0.002)
 
 
+def address(n):
+    """The n-th address of 10.0.0.0/22, from 1."""
+    return f"10.0.{n // 256}.{n % 256}"
+
+
 def ms(seconds):
     return f"{seconds:8.2f} s " if seconds >= 10 else f"{seconds * 1000:8.1f} ms"
 
