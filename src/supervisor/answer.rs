@@ -88,7 +88,7 @@ impl Supervisor {
             };
             match state {
                 (true, _) => return Ok(()),
-                (false, true) => return self.start(name).await,
+                (false, true) => return self.start(name, None).await,
                 (false, false) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }

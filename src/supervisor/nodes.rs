@@ -6,6 +6,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -23,7 +24,8 @@ use crate::kernel::netns;
 use crate::kernel::process::{self, ProcessId};
 use crate::lab::{Lab, Node, Restart, Seccomp};
 use crate::node::{
-    self, Bind, InitEvent, InitSpec, Process, RestartPolicy, Rootfs, Target, Tmpfs, signal_number,
+    self, Bind, InitEvent, InitSpec, MountTemplate, Process, RestartPolicy, Rootfs, SpawnOptions,
+    Target, Tmpfs, signal_number,
 };
 use crate::plan::hosts_file;
 
@@ -118,12 +120,13 @@ pub(super) struct Starter {
 impl Starter {
     /// Starts a node's init, and waits until its root filesystem stands and it can be entered.
     /// Call it on the thread that lives as long as the supervisor: the init dies with its parent
-    /// thread (PR_SET_PDEATHSIG).
+    /// thread (PR_SET_PDEATHSIG). Without `mounts` it starts from the supervisor's own.
     pub(super) async fn start(
         &self,
         lab: &Lab,
         node: &Node,
         cgroups: Vec<PathBuf>,
+        mounts: Option<Arc<MountTemplate>>,
         journal: &mut Journal,
     ) -> Result<Init> {
         let name = node.name().as_str();
@@ -134,7 +137,8 @@ impl Starter {
         let mut spec = self.spec(lab, node)?;
         spec.cgroups = cgroups;
         let ns = netns::open(&self.dir.pins().join(name))?;
-        let init = node::spawn(&spec, ns.as_fd()).map_err(failed)?;
+        let options = SpawnOptions { exe: None, mounts };
+        let init = node::spawn_with(&spec, ns.as_fd(), &options).map_err(failed)?;
         let pid = init.pid.as_raw();
         let id = ProcessId {
             pid,

@@ -19,16 +19,28 @@ use super::worker::Worker;
 use super::{Event, Result, ready};
 use crate::kernel::netns;
 use crate::lab::CaptureScope;
-use crate::node::InitEvent;
+use crate::node::{InitEvent, MountTemplate};
 use crate::plan::{self, Plan, Step};
+
+/// The mounts as they are before the lab pins its namespaces, for several inits to start from: each
+/// copies all that it starts from. It only saves time, so that a failure is none. Nodes that start
+/// later see the host's mounts of that time.
+fn mounts(plan: &Plan) -> Option<Arc<MountTemplate>> {
+    let starts = |step: &&Step| matches!(step, Step::Start { .. });
+    if plan.steps.iter().filter(starts).count() < 2 {
+        return None;
+    }
+    MountTemplate::new().ok().map(Arc::new)
+}
 
 impl Supervisor {
     pub(super) async fn bring_up(self: &Rc<Self>, inbox: &mut Inbox) -> Result<()> {
         let plan = plan::build(&self.lab);
         let cancel = Arc::new(AtomicBool::new(false));
         let mut lifeline = Lifeline::new()?;
+        let mounts = mounts(&plan);
         self.network(&plan, &cancel, &mut lifeline).await?;
-        let mut waiting = self.start_nodes(&plan, &cancel).await?;
+        let mut waiting = self.start_nodes(&plan, mounts, &cancel).await?;
         let outcome = loop {
             if waiting.is_empty() {
                 break Ok(());
@@ -164,6 +176,7 @@ impl Supervisor {
     pub(super) async fn start_nodes(
         &self,
         plan: &Plan,
+        mounts: Option<Arc<MountTemplate>>,
         cancel: &Arc<AtomicBool>,
     ) -> Result<HashSet<String>> {
         let mut waiting = HashSet::new();
@@ -183,7 +196,7 @@ impl Supervisor {
         for step in &plan.steps {
             match step {
                 Step::Start { node, .. } => {
-                    self.start(node).await?;
+                    self.start(node, mounts.clone()).await?;
                     waiting.insert(node.clone());
                     self.event(&Event::Started { node: node.clone() });
                 }
@@ -195,7 +208,7 @@ impl Supervisor {
     }
 
     /// Starts a node's init, once.
-    pub(super) async fn start(&self, name: &str) -> Result<()> {
+    pub(super) async fn start(&self, name: &str, mounts: Option<Arc<MountTemplate>>) -> Result<()> {
         let node = self
             .lab
             .node(name)
@@ -206,7 +219,7 @@ impl Supervisor {
         let cgroups = self.groups(name);
         let started = self
             .starter
-            .start(&self.lab, node, cgroups, &mut journal)
+            .start(&self.lab, node, cgroups, mounts, &mut journal)
             .await
             .map_err(|e| match e {
                 Error::NotReady { node, why } => Error::NotReady {
