@@ -59,13 +59,39 @@ def debian_root():
     return REPO / "target/bench" / f"{suite()}.tar"
 
 
+class Disk:
+    """A new ext4 on the disk that the benchmark is on, mounted.
+
+    What is there already would count: ext4 without a journal is slow where files were deleted a
+    moment ago (recently_deleted() in fs/ext4/ialloc.c), which the run before did.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.file = folder, folder.with_suffix(".ext4")
+
+    def __enter__(self):
+        self.folder.mkdir()
+        with self.file.open("wb") as file:
+            file.truncate(2**32)
+        call(["mkfs.ext4", "-q", "-F", self.file])
+        call(["sync", "-f", self.file])
+        call(["mount", "-o", "loop", self.file, self.folder])
+        return self.folder
+
+    def __exit__(self, *_):
+        # Lazily: after a failure something may still run there.
+        call(["umount", "-l", self.folder])
+        self.folder.rmdir()
+        self.file.unlink()
+
+
 class Kit:
     """The images as OCI layouts and as bundles, and a store of nslab's own."""
 
-    def __init__(self, options, work):
-        self.options, self.work = options, work
+    def __init__(self, options, work, disk):
+        self.options, self.outer, self.work = options, work, disk
         self.program = program(options)
-        self.debian, self.zstd, self.tomcat = work / "debian", work / "debian-zstd", work / "tomcat"
+        self.debian, self.zstd, self.tomcat = disk / "debian", disk / "zstd", disk / "tomcat"
         progress("making images and bundles")
         call([options.binary, "image", "build", "--output", self.tomcat, REPO / "images/tomcat"])
         call(["umoci", "init", "--layout", self.debian])
@@ -76,9 +102,9 @@ class Kit:
               f"oci:{self.zstd}:latest"])
         self.bundles = {}
         for layout in (self.debian, self.tomcat):
-            self.bundles[layout] = work / f"bundle-{layout.name}"
+            self.bundles[layout] = disk / f"bundle-{layout.name}"
             call(["umoci", "unpack", "--image", f"{layout}:latest", self.bundles[layout]])
-        self.store = work / "store"
+        self.store = disk / "store"
         os.environ["NSLAB_STORE"] = str(self.store)
         for layout in (self.debian, self.tomcat):
             call([self.program, "unpack", layout])
@@ -136,39 +162,27 @@ def in_turn(what, runs, contenders):
 
 def unpack(kit):
     runs = kit.options.runs or (5 if kit.options.quick else 15)
-    fresh = kit.work / "fresh"
-    fresh.mkdir()
-    to = fresh / "unpacked"
 
-    def into_fresh(argv, folder=False):
-        # A new filesystem each time: ext4 is slow where files were deleted a moment ago
-        # (recently_deleted() in fs/ext4/ialloc.c), which would be the run before's.
-        disk = kit.work / "disk"
-        with disk.open("wb") as file:
-            file.truncate(2**31)
-        call(["mkfs.ext4", "-q", "-F", disk])
-        call(["sync", "-f", disk])
-        call(["mount", "-o", "loop", disk, fresh])
-        try:
+    def into_new(argv, folder=False):
+        with Disk(kit.outer / "new") as disk:
+            to = disk / "unpacked"
             if folder:
                 to.mkdir()
+            argv = [to if word is None else word for word in argv]
             wall, cpu = timed(argv, NSLAB_STORE=str(to))
             return wall, cpu, call(["sync", "-f", to])
-        finally:
-            call(["umount", fresh])
-            disk.unlink()
 
     for name, layout in (("tomcat", kit.tomcat), ("debian", kit.debian), ("debian, zstd", kit.zstd)):
         blob = layer(layout)
         zstd = layout is kit.zstd
         tar = "tar --zstd" if zstd else "tar xzf"
         flag = "--zstd" if zstd else "--gzip"
-        contenders = {"nslab": lambda layout=layout: into_fresh([kit.program, "unpack", layout]),
-                      tar: lambda blob=blob, flag=flag: into_fresh(
-                          ["tar", "-x", flag, "-f", blob, "-C", to], folder=True)}
+        contenders = {"nslab": lambda layout=layout: into_new([kit.program, "unpack", layout]),
+                      tar: lambda blob=blob, flag=flag: into_new(
+                          ["tar", "-x", flag, "-f", blob, "-C", None], folder=True)}
         if not zstd:  # Debian's umoci has no zstd
-            contenders["umoci unpack"] = lambda layout=layout: into_fresh(
-                ["umoci", "unpack", "--image", f"{layout}:latest", to])
+            contenders["umoci unpack"] = lambda layout=layout: into_new(
+                ["umoci", "unpack", "--image", f"{layout}:latest", None])
         results = in_turn(f"unpack {name}", runs, contenders)
         print(f"\nunpack {name} ({blob.stat().st_size / 1e6:.0f} MB), median of {runs}")
         print(f"  {'':14} {'processor':>11} {'wall':>11}  {'(least to most)':22} {'and sync':>11}")
@@ -419,10 +433,9 @@ def many(kit):
                 settle()
     progress("")
     shutil.rmtree(exchange, ignore_errors=True)
-    start_at = time.perf_counter()
-    shutil.copytree(kit.bundles[kit.debian] / "rootfs", kit.work / "copy", symlinks=True,
-                    ignore=lambda *_: ["dev"])
-    copied = time.perf_counter() - start_at
+    with Disk(kit.outer / "new") as disk:
+        copied = call(["cp", "-a", kit.bundles[kit.debian] / "rootfs", disk])
+        size = on_disk(disk / "rootfs")
     mib = 2**20
     print(f"\nnodes of one image ({image / mib:.0f} MiB in the store with its neighbour)")
     print(f"  {'':20} {'up':>11} {'supervisor':>16} {'(shared fairly)':>16} {'a node: init':>13}"
@@ -439,7 +452,7 @@ def many(kit):
               f" {(large[4] - small[4]) / more / 1024:.0f} KiB of the supervisor's,"
               f" {large[5] / 1024:.0f} KiB for its init, {large[6] / 1024:.0f} KiB on disk")
     print(f"  a copy of its root instead: {ms(copied).strip()},"
-          f" {on_disk(kit.work / 'copy') / mib:.0f} MiB on disk")
+          f" {size / mib:.0f} MiB on disk")
     print(f"  aim: one more node costs no copy: {verdict(rows[1][6] <= COPY_AIM)}")
 
 
@@ -452,10 +465,11 @@ def images(options, work):
     subprocess.run(["umount", "/sys/fs/cgroup/unified"], stderr=subprocess.DEVNULL, check=False)
     print("\n" + ", ".join(version(tool) for tool in ("crun", "runc", "podman", "umoci", "tar")))
     before = os.environ.get("NSLAB_STORE")
-    kit = Kit(options, work)
     try:
-        for part in options.only or PARTS:
-            PARTS[part](kit)
+        with Disk(work / "disk") as disk:
+            kit = Kit(options, work, disk)
+            for part in options.only or PARTS:
+                PARTS[part](kit)
     finally:
         if before is None:
             del os.environ["NSLAB_STORE"]

@@ -13,7 +13,7 @@ use super::layout::Layer;
 use super::unpack::{known, unpack};
 
 /// Most layers at a time. Each takes two threads, `ahead::MEMORY` bytes of blocks and what its
-/// decoder needs: 32 KiB for gzip, and for zstd the window that its frames ask for, at most 100 MiB.
+/// decoder needs: 256 KiB to read by, and for zstd the window that its frames ask for, at most 100 MiB.
 const AT_ONCE: usize = 4;
 /// Progress that waits to be shown; whoever is too fast for the screen waits.
 const EVENTS: usize = 64;
