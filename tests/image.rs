@@ -25,8 +25,6 @@ mod handmade;
 mod killed;
 #[path = "image/layouts.rs"]
 mod layouts;
-#[path = "common/oci.rs"]
-mod oci;
 #[path = "image/pruned.rs"]
 mod pruned;
 #[path = "image/registry.rs"]

@@ -3,8 +3,9 @@
 //! Needs root and the packages of scripts/setup test (busybox-static, util-linux).
 
 mod common;
-#[path = "common/oci.rs"]
-mod oci;
+#[path = "image/handmade.rs"]
+#[expect(dead_code, reason = "other tests write layers one by one")]
+mod handmade;
 #[path = "layer/tarball.rs"]
 #[allow(dead_code, reason = "other tests write stranger archives")]
 mod tarball;
@@ -44,7 +45,7 @@ impl Case {
         }
         let top = Tarball::default().file("version", version);
         let config = json!({ "Cmd": ["/bin/sleep", "100000"], "Env": ["PATH=/bin"] });
-        oci::layout(&self.bench.path("image"), &[base.end(), top.end()], &config)
+        handmade::layout(&self.bench.path("image"), &[base.end(), top.end()], &config)
     }
 
     fn store(&self) -> PathBuf {
@@ -100,6 +101,12 @@ impl Case {
         self.json("ps --json")[0]["nodes"][node]["pid"]
             .as_i64()
             .expect("a pid")
+    }
+
+    /// The kernel ends the inits with it; nobody unmounts anything in good order.
+    fn kill_supervisor(&self) {
+        let pid = self.json("ps --json")[0]["supervisor"]["pid"].to_string();
+        tool("kill", &["-KILL", &pid]);
     }
 
     fn mount(&self, node: usize) -> String {
@@ -185,8 +192,7 @@ fn an_image_of_a_lab_has_users_and_stays() {
 fn a_supervisor_that_was_killed_uses_nothing() {
     let case = Case::new();
     case.up(TWO);
-    let supervisor = case.json("ps --json")[0]["supervisor"]["pid"].to_string();
-    tool("kill", &["-KILL", &supervisor]);
+    case.kill_supervisor();
     until("its claims have ended", || case.users() == json!([]));
     case.ok("image rm ./image");
     case.ok("down keeper");
@@ -253,9 +259,7 @@ fn a_node_keeps_its_files_and_its_neighbour_does_not() {
     assert!(!case.output("exec b cat /own").status.success());
     assert_eq!(case.users(), json!([node("a"), node("b")]));
     write("second");
-    // Killed: the kernel ends the inits, nobody unmounts anything in good order.
-    let supervisor = case.json("ps --json")[0]["supervisor"]["pid"].to_string();
-    tool("kill", &["-KILL", &supervisor]);
+    case.kill_supervisor();
     case.ok("down keeper");
     case.up(KEEPS);
     assert_eq!(case.ok("exec a cat /own"), "first\nsecond\n");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nslab::image::{Error, Prune, Store, User};
 
-use crate::oci;
+use crate::handmade;
 use crate::served::noise;
 use crate::shelf::{IMAGES, Shelf, list, tree};
 use crate::tarball::{Head, Tarball, head};
@@ -119,7 +119,7 @@ fn who_has_resolved_an_image_uses_it() {
         )
     );
     // Changed meanwhile: its layers stay all the same.
-    oci::layout(
+    handmade::layout(
         &shelf.path("c"),
         &[Tarball::default().file("new", "new").end()],
         &serde_json::json!({}),
@@ -154,7 +154,7 @@ fn a_disk_that_is_full_leaves_nothing_half_done() {
         tar.end()
     };
     let layout = shelf.path("big");
-    oci::layout(&layout, &[layer(0), layer(1)], &serde_json::json!({}));
+    handmade::layout(&layout, &[layer(0), layer(1)], &serde_json::json!({}));
     let mut archive = Command::new("tar");
     archive
         .args(["-cf", "../big.tar", "."])

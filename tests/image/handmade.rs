@@ -7,10 +7,27 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     let hex = |hex: String, byte: &u8| format!("{hex}{byte:02x}");
     let sum = sha2::Sha256::digest(bytes);
     format!("sha256:{}", sum.iter().fold(String::new(), hex))
+}
+
+/// Writes a layout of these layers, the lowest first, in place of what is in the folder; `config` is
+/// what its configuration has of that name. Gives the digest of its manifest.
+pub fn layout(folder: &Path, layers: &[Vec<u8>], config: &Value) -> String {
+    let _ = fs::remove_dir_all(folder);
+    let mut layout = Layout::new(folder.to_owned());
+    for layer in layers {
+        layout.layer(layer);
+    }
+    layout.finish_with(&json!({ "config": config }));
+    let index = fs::read(folder.join("index.json")).expect("read");
+    let index: Value = serde_json::from_slice(&index).expect("json");
+    index["manifests"][0]["digest"]
+        .as_str()
+        .expect("a digest")
+        .to_owned()
 }
 
 /// An OCI image layout of gzip layers in a folder.

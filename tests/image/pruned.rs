@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::oci;
+use crate::handmade;
 use crate::require_root;
-use crate::shelf::{Shelf, tree};
+use crate::shelf::{Shelf, layer, tree};
 use crate::store::Case;
 
 fn all_there(shelf: &Shelf) {
@@ -26,8 +26,8 @@ fn inspect(shelf: &Shelf, name: &str) -> Value {
 fn an_image_is_shown_with_what_it_shares() {
     require_root();
     let shelf = Shelf::new();
-    let layer = fs::read(blob(&shelf.path("a"), 0)).expect("the base layer");
-    let digest = oci::layout(
+    let layer = layer("base");
+    let digest = handmade::layout(
         &shelf.path("d"),
         std::slice::from_ref(&layer),
         &json!({
@@ -55,11 +55,12 @@ fn an_image_is_shown_with_what_it_shares() {
         (&json!(["53/udp", "80/tcp"]), &json!(["/data"]))
     );
     assert_eq!(d["labels"], json!({ "k": "v" }));
+    let blob = lowest(&shelf.path("d"));
     let shared = ["a", "b", "c"].map(|n| shelf.reference(n));
     assert_eq!(
         d["layers"],
         json!([{
-            "diff_id": oci::digest(&layer), "digest": oci::digest(&layer), "size": layer.len(),
+            "diff_id": handmade::digest(&layer), "digest": blob["digest"], "size": blob["size"],
             // 0, 1000, 2000, 3000 bytes and a word; the second name of a file counts once.
             "unpacked": 6004, "shared_with": shared,
         }])
@@ -112,21 +113,15 @@ fn an_image_is_shown_with_what_it_shares() {
     shelf.has_only(&["a", "b", "c"], "without d");
 }
 
-fn blob(layout: &Path, layer: usize) -> std::path::PathBuf {
-    let read = |digest: &Value| {
-        let hex = digest
-            .as_str()
-            .expect("a digest")
-            .trim_start_matches("sha256:")
-            .to_owned();
-        layout.join("blobs/sha256").join(hex)
-    };
+/// The descriptor of a layout's lowest layer.
+fn lowest(layout: &Path) -> Value {
     let json = |path: &Path| -> Value {
         serde_json::from_slice(&fs::read(path).expect("read")).expect("json")
     };
     let index = json(&layout.join("index.json"));
-    let manifest = json(&read(&index["manifests"][0]["digest"]));
-    read(&manifest["layers"][layer]["digest"])
+    let digest = index["manifests"][0]["digest"].as_str().expect("a digest");
+    let hex = digest.trim_start_matches("sha256:");
+    json(&layout.join("blobs/sha256").join(hex))["layers"][0].clone()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::served::Cli;
 use crate::tarball::{Head, Tarball, head};
-use crate::{child_command, oci};
+use crate::{child_command, handmade};
 
 /// Images a (base, a), b (base, b) and c (base, a, c), and a good copy of their layers.
 pub struct Shelf {
@@ -20,31 +20,33 @@ pub struct Shelf {
     truth: BTreeMap<String, Vec<String>>,
 }
 
+/// A layer as a tar archive, with files in a folder of its name.
+pub fn layer(name: &str) -> Vec<u8> {
+    let mut tar = Tarball::default().dir(&format!("{name}/")).put(&Head {
+        mode: 0o4555,
+        data: name.as_bytes(),
+        ..head(b'0', &format!("{name}/setuid"))
+    });
+    for number in 0..4 {
+        tar = tar.file(&format!("{name}/{number}"), &"x".repeat(1000 * number));
+    }
+    tar.symlink(&format!("{name}/link"), "0")
+        .hardlink(&format!("{name}/second"), &format!("{name}/1"))
+        .end()
+}
+
 /// The images' names.
 pub const IMAGES: [&str; 3] = ["a", "b", "c"];
 
 impl Shelf {
     pub fn new() -> Self {
         let cli = Cli::new();
-        let layer = |name: &str| {
-            let mut tar = Tarball::default().dir(&format!("{name}/")).put(&Head {
-                mode: 0o4555,
-                data: name.as_bytes(),
-                ..head(b'0', &format!("{name}/setuid"))
-            });
-            for number in 0..4 {
-                tar = tar.file(&format!("{name}/{number}"), &"x".repeat(1000 * number));
-            }
-            tar.symlink(&format!("{name}/link"), "0")
-                .hardlink(&format!("{name}/second"), &format!("{name}/1"))
-                .end()
-        };
         let layers = ["base", "a", "b", "c"].map(layer);
         let pick =
             |which: &[usize]| -> Vec<_> { which.iter().map(|n| layers[*n].clone()).collect() };
         for (name, which) in [("a", &[0, 1][..]), ("b", &[0, 2]), ("c", &[0, 1, 3])] {
             let config = json!({ "Cmd": [name] });
-            oci::layout(&cli.dir.path().join(name), &pick(which), &config);
+            handmade::layout(&cli.dir.path().join(name), &pick(which), &config);
         }
         let mut this = Self {
             cli,
@@ -235,7 +237,7 @@ fn grow(top: &Path, dir: &Path, lines: &mut Vec<String>) {
                 .display()
                 .to_string()
         } else if meta.is_file() {
-            oci::digest(&fs::read(&path).expect("read the file"))
+            handmade::digest(&fs::read(&path).expect("read the file"))
         } else {
             grow(top, &path, lines);
             String::new()
