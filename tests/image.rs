@@ -38,6 +38,8 @@ mod store;
 #[path = "layer/tarball.rs"]
 #[expect(dead_code, reason = "the applier's own tests need more of it")]
 mod tarball;
+#[path = "image/tokens.rs"]
+mod tokens;
 #[path = "image/tomcat.rs"]
 mod tomcat;
 #[path = "layer/tree.rs"]

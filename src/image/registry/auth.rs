@@ -11,13 +11,23 @@ use std::process::{Command, Stdio};
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use nix::unistd::{Uid, User};
-use oci_client::secrets::RegistryAuth;
 use serde::Deserialize;
 
+/// What somebody has for a registry.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(super) enum Credentials {
+    Anonymous,
+    /// A user and a password or access token.
+    Basic(String, String),
+    /// An identity token, which a token server gives access tokens for.
+    Identity(String),
+}
+
 /// Credentials, and where they were found.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Found {
-    pub auth: RegistryAuth,
+    pub auth: Credentials,
     /// The configuration file, if it has something for this registry.
     pub file: Option<PathBuf>,
 }
@@ -25,7 +35,7 @@ pub(super) struct Found {
 impl Found {
     fn nothing() -> Self {
         Self {
-            auth: RegistryAuth::Anonymous,
+            auth: Credentials::Anonymous,
             file: None,
         }
     }
@@ -115,12 +125,12 @@ fn in_file(
     text: &[u8],
     server: &str,
     ask: impl Fn(&str) -> Result<Option<Answer>, String>,
-) -> Result<Option<RegistryAuth>, String> {
+) -> Result<Option<Credentials>, String> {
     let helpers: Helpers =
         serde_json::from_slice(text).map_err(|e| format!("it is not what docker writes ({e})"))?;
     // A helper for this registry goes before what the file holds, and the general one after it.
     if let Some(helper) = helpers.cred_helpers.get(server).filter(|h| !h.is_empty()) {
-        return ask(helper)?.map(auth).transpose();
+        return Ok(ask(helper)?.map(auth));
     }
     // docker_credential would run the helper of `credsStore` itself, as root.
     let mut without: serde_json::Value = serde_json::from_slice(text).map_err(|e| e.to_string())?;
@@ -131,9 +141,11 @@ fn in_file(
     let without = without.to_string();
     match docker_credential::get_credential_from_reader(without.as_bytes(), server) {
         Ok(DockerCredential::UsernamePassword(user, password)) if !user.is_empty() => {
-            return Ok(Some(RegistryAuth::Basic(user, password)));
+            return Ok(Some(Credentials::Basic(user, password)));
         }
-        Ok(DockerCredential::IdentityToken(_)) => return Err(identity_token(server)),
+        Ok(DockerCredential::IdentityToken(token)) => {
+            return Ok(Some(Credentials::Identity(token)));
+        }
         Ok(DockerCredential::UsernamePassword(..))
         | Err(
             CredentialRetrievalError::NoCredentialConfigured
@@ -143,23 +155,17 @@ fn in_file(
         Err(e) => return Err(e.to_string()),
     }
     match helpers.creds_store.filter(|h| !h.is_empty()) {
-        Some(helper) => ask(&helper)?.map(auth).transpose(),
+        Some(helper) => Ok(ask(&helper)?.map(auth)),
         None => Ok(None),
     }
 }
 
-fn identity_token(server: &str) -> String {
-    format!(
-        "it has an identity token for {server}, which nslab cannot use: log in with a password or \
-         an access token"
-    )
-}
-
-fn auth(answer: Answer) -> Result<RegistryAuth, String> {
+/// A helper says by the user's name that its secret is an identity token.
+fn auth(answer: Answer) -> Credentials {
     if answer.username == "<token>" {
-        return Err(identity_token("this registry"));
+        return Credentials::Identity(answer.secret);
     }
-    Ok(RegistryAuth::Basic(answer.username, answer.secret))
+    Credentials::Basic(answer.username, answer.secret)
 }
 
 /// Asks `docker-credential-<helper> get`. `None`: it knows nothing of this registry.
@@ -230,8 +236,8 @@ mod tests {
         }
     }
 
-    fn basic(user: &str, password: &str) -> RegistryAuth {
-        RegistryAuth::Basic(user.into(), password.into())
+    fn basic(user: &str, password: &str) -> Credentials {
+        Credentials::Basic(user.into(), password.into())
     }
 
     #[test]
@@ -266,14 +272,23 @@ mod tests {
     }
 
     #[test]
+    fn identity_tokens_of_files_and_helpers() {
+        let token = || Some(Credentials::Identity("x".into()));
+        // As docker writes it: echo -n me: | base64
+        let file = br#"{"auths":{"r.example":{"auth":"bWU6","identitytoken":"x"}}}"#;
+        assert_eq!(in_file(file, "r.example", nobody).unwrap(), token());
+        let helper = |_: &str| {
+            Ok(Some(Answer {
+                username: "<token>".into(),
+                secret: "x".into(),
+            }))
+        };
+        let file = br#"{"credsStore":"pass"}"#;
+        assert_eq!(in_file(file, "r.example", helper).unwrap(), token());
+    }
+
+    #[test]
     fn what_cannot_be_used_is_told() {
-        let file = br#"{"auths":{"r.example":{"identitytoken":"x"}}}"#;
-        let said = in_file(file, "r.example", nobody).unwrap_err();
-        assert_eq!(
-            said,
-            "it has an identity token for r.example, which nslab cannot use: log in with a password \
-             or an access token"
-        );
         let said = in_file(b"[", "r.example", nobody).unwrap_err();
         assert!(said.starts_with("it is not what docker writes ("), "{said}");
         assert!(in_file(b"{}", "r.example", nobody).unwrap().is_none());

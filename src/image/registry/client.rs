@@ -1,15 +1,18 @@
 //! A client for one registry, and its errors in words.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
+use oci_client::token_cache::{RegistryToken, RegistryTokenType};
 use oci_client::{Client, Reference, RegistryOperation};
 
-use super::auth::{self, Found};
+use super::auth::{self, Credentials, Found};
+use super::http::{Http, Pass};
 use crate::image::error::Error;
 
 /// How long a registry may be silent.
@@ -21,9 +24,13 @@ const CERTS: &str = "/etc/docker/certs.d";
 
 /// A registry that answers.
 pub(super) struct Session<'a> {
+    /// For blobs.
     pub client: Client,
+    http: Http,
     pub image: &'a Reference,
     found: Found,
+    /// What it lets us in with, and until when.
+    pass: RefCell<(Pass, Option<Instant>)>,
 }
 
 impl<'a> Session<'a> {
@@ -34,12 +41,7 @@ impl<'a> Session<'a> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let host = image.resolve_registry();
         let found = auth::find(image.registry()).map_err(|why| failed(image, why))?;
-        let this = |client| Self {
-            client,
-            image,
-            found: found.clone(),
-        };
-        let tls = this(client(image, ClientProtocol::Https)?);
+        let tls = Self::new(image, &found, "https")?;
         let refused = match tls.log_in().await {
             Ok(()) => return Ok(tls),
             Err(e) => e,
@@ -48,24 +50,90 @@ impl<'a> Session<'a> {
         let no_tls = matches!(&refused, OciDistributionError::RequestError(e)
             if !causes(e).contains("certificate"));
         if is_loopback(host) && no_tls {
-            let plain = this(client(image, ClientProtocol::Http)?);
-            // When it does not speak HTTP either, what was wrong with TLS is the better word.
-            if plain.log_in().await.is_ok() {
-                return Ok(plain);
+            let plain = Self::new(image, &found, "http")?;
+            match plain.log_in().await {
+                Ok(()) => return Ok(plain),
+                // When it does not speak HTTP either, what was wrong with TLS is the better word.
+                Err(OciDistributionError::RequestError(_)) => {}
+                Err(e) => return Err(plain.explain(&e)),
             }
         }
         Err(tls.explain(&refused))
     }
 
-    async fn log_in(&self) -> Result<(), OciDistributionError> {
-        self.client
-            .auth(self.image, &self.found.auth, RegistryOperation::Pull)
-            .await
-            .map(drop)
+    fn new(image: &'a Reference, found: &Found, scheme: &str) -> Result<Self, Error> {
+        let certificates = certificates(image.registry()).map_err(|why| failed(image, why))?;
+        let http = http_client(&certificates).map_err(|e| failed(image, causes(&e)))?;
+        Ok(Self {
+            client: blob_client(image, scheme, certificates)?,
+            http: Http::new(http, scheme, image),
+            image,
+            found: found.clone(),
+            pass: RefCell::new((Pass::Open, None)),
+        })
     }
 
-    pub fn auth(&self) -> &RegistryAuth {
-        &self.found.auth
+    async fn log_in(&self) -> Result<(), OciDistributionError> {
+        let asked = Instant::now();
+        let pass = self.http.log_in(self.image, &self.found.auth).await?;
+        let until = match &pass {
+            // A quarter is left for the request that begins with it.
+            Pass::Bearer { life, .. } => asked.checked_add(*life / 4 * 3),
+            _ => None,
+        };
+        self.pass.replace((pass, until));
+        self.hand_over().await;
+        Ok(())
+    }
+
+    /// Gives the client for blobs what we have; it would ask for a token on its own when it thinks
+    /// that ours is too old, for which it gets the credentials as far as it knows such.
+    async fn hand_over(&self) {
+        let pass = self.pass.borrow().0.clone();
+        let (token, stored) = match (pass, &self.found.auth) {
+            (Pass::Open, _) => return,
+            (Pass::Basic(user, password), _) => (
+                RegistryTokenType::Basic(user.clone(), password.clone()),
+                RegistryAuth::Basic(user, password),
+            ),
+            (Pass::Bearer { token, .. }, credentials) => (
+                RegistryTokenType::Bearer(RegistryToken::Token {
+                    token: token.clone(),
+                }),
+                match credentials {
+                    Credentials::Anonymous => RegistryAuth::Anonymous,
+                    Credentials::Basic(u, p) => RegistryAuth::Basic(u.clone(), p.clone()),
+                    Credentials::Identity(_) => RegistryAuth::Bearer(token),
+                },
+            ),
+        };
+        let registry = self.image.resolve_registry();
+        self.client.store_auth_if_needed(registry, &stored).await;
+        let tokens = &self.client.tokens;
+        tokens
+            .insert(self.image, RegistryOperation::Pull, token)
+            .await;
+    }
+
+    /// Renews a token that is about to end; to be called before a request for a blob.
+    pub async fn fresh(&self) -> Result<(), OciDistributionError> {
+        let until = self.pass.borrow().1;
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return self.log_in().await;
+        }
+        self.hand_over().await;
+        Ok(())
+    }
+
+    /// A manifest as it is, and the digest that the registry says it has.
+    pub async fn manifest(
+        &self,
+        image: &Reference,
+        accept: &[&str],
+    ) -> Result<(Vec<u8>, Option<String>), Error> {
+        let pass = self.pass.borrow().0.clone();
+        let manifest = self.http.manifest(image, accept, &pass).await;
+        manifest.map_err(|e| self.explain(&e))
     }
 
     /// What the registry's refusal, or the failure to ask it, means to a person.
@@ -119,6 +187,7 @@ impl<'a> Session<'a> {
             OciDistributionError::ServerError { code, message, .. } => {
                 format!("{registry} answers {code}: {}", message.trim())
             }
+            OciDistributionError::SpecViolationError(why) => format!("{registry}: {why}"),
             other => format!("{registry}: {}", causes(other)),
         }
     }
@@ -147,20 +216,36 @@ fn failed(image: &Reference, why: String) -> Error {
     }
 }
 
-fn client(image: &Reference, protocol: ClientProtocol) -> Result<Client, Error> {
-    let proxy = |name: &str| {
-        [name.to_uppercase(), name.to_lowercase()]
-            .iter()
-            .find_map(|n| std::env::var(n).ok())
-            .filter(|v| !v.is_empty())
-    };
+fn proxy(name: &str) -> Option<String> {
+    [name.to_uppercase(), name.to_lowercase()]
+        .iter()
+        .find_map(|n| std::env::var(n).ok())
+        .filter(|v| !v.is_empty())
+}
+
+const USER_AGENT: &str = concat!("nslab/", env!("CARGO_PKG_VERSION"));
+
+fn blob_client(
+    image: &Reference,
+    scheme: &str,
+    certificates: Vec<Vec<u8>>,
+) -> Result<Client, Error> {
     let config = ClientConfig {
-        protocol,
-        extra_root_certificates: certificates(image.registry())
-            .map_err(|why| failed(image, why))?,
+        protocol: if scheme == "https" {
+            ClientProtocol::Https
+        } else {
+            ClientProtocol::Http
+        },
+        extra_root_certificates: certificates
+            .into_iter()
+            .map(|data| Certificate {
+                encoding: CertificateEncoding::Pem,
+                data,
+            })
+            .collect(),
         read_timeout: Some(SILENCE),
         connect_timeout: Some(CONNECT),
-        user_agent: concat!("nslab/", env!("CARGO_PKG_VERSION")),
+        user_agent: USER_AGENT,
         https_proxy: proxy("https_proxy"),
         http_proxy: proxy("http_proxy"),
         no_proxy: proxy("no_proxy"),
@@ -169,8 +254,29 @@ fn client(image: &Reference, protocol: ClientProtocol) -> Result<Client, Error> 
     Client::try_from(config).map_err(|e| failed(image, causes(&e)))
 }
 
-/// Certificates that this registry's own may be signed with, besides the system's roots.
-fn certificates(registry: &str) -> Result<Vec<Certificate>, String> {
+/// The same client for all else.
+fn http_client(certificates: &[Vec<u8>]) -> Result<reqwest::Client, reqwest::Error> {
+    let without = || proxy("no_proxy").and_then(|list| reqwest::NoProxy::from_string(&list));
+    let roots = certificates
+        .iter()
+        .map(|pem| reqwest::Certificate::from_pem(pem))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut client = reqwest::Client::builder()
+        .tls_certs_merge(roots)
+        .read_timeout(SILENCE)
+        .connect_timeout(CONNECT)
+        .user_agent(USER_AGENT);
+    if let Some(url) = proxy("https_proxy") {
+        client = client.proxy(reqwest::Proxy::https(url)?.no_proxy(without()));
+    }
+    if let Some(url) = proxy("http_proxy") {
+        client = client.proxy(reqwest::Proxy::http(url)?.no_proxy(without()));
+    }
+    client.build()
+}
+
+/// Certificates (PEM) that this registry's own may be signed with, besides the system's roots.
+fn certificates(registry: &str) -> Result<Vec<Vec<u8>>, String> {
     // The name has been parsed: host and port, no `/` and no `..`.
     let folder = Path::new(CERTS).join(registry);
     let entries = match std::fs::read_dir(&folder) {
@@ -187,18 +293,13 @@ fn certificates(registry: &str) -> Result<Vec<Certificate>, String> {
     paths
         .into_iter()
         .map(|path| {
-            std::fs::read(&path)
-                .map(|data| Certificate {
-                    encoding: CertificateEncoding::Pem,
-                    data,
-                })
-                .map_err(|e| format!("cannot read {}: {e}", path.display()))
+            std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))
         })
         .collect()
 }
 
 /// Whether `host[:port]` is this machine's loopback.
-fn is_loopback(registry: &str) -> bool {
+pub(super) fn is_loopback(registry: &str) -> bool {
     let host = match registry.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => registry.split(':').next().unwrap_or(registry),

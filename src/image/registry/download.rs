@@ -179,6 +179,7 @@ async fn request(
     have: &mut u64,
     tell: &dyn Fn(u64),
 ) -> Result<(), Broken> {
+    session.fresh().await.map_err(Broken::Refused)?;
     let response = session
         .client
         .pull_blob_stream_partial(session.image, wanted.digest.as_str(), *have, None)

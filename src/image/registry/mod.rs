@@ -1,11 +1,12 @@
 //! Pulling images from registries (OCI distribution-spec,
 //! <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md>) into OCI image
-//! layouts. The protocol is oci-client's; what is here is what it leaves to its users: where
-//! credentials are, resuming, verifying, sharing blobs, and errors that say what to do.
+//! layouts. Blobs come by oci-client; what is here is what it leaves to its users: where credentials
+//! are, bounds, resuming, verifying, sharing blobs, and errors that say what to do.
 
 mod auth;
 mod client;
 mod download;
+mod http;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -97,16 +98,9 @@ async fn manifest(session: &Session<'_>) -> Result<Manifest, Error> {
     };
     let mut wanted = image.clone();
     for _ in 0..layout::DEPTH {
-        let (bytes, claimed) = session
-            .client
-            .pull_manifest_raw(&wanted, session.auth(), ACCEPT)
-            .await
-            .map_err(|e| session.explain(&e))?;
+        let (bytes, claimed) = session.manifest(&wanted, ACCEPT).await?;
         let digest = digest::of(&bytes);
-        for want in [wanted.digest(), Some(claimed.as_str())]
-            .into_iter()
-            .flatten()
-        {
+        for want in [wanted.digest(), claimed.as_deref()].into_iter().flatten() {
             if digest::sha256_hex(want).is_some() && want != digest {
                 return Err(Error::Digest {
                     what: format!("manifest of {}", image.whole()),
@@ -124,7 +118,7 @@ async fn manifest(session: &Session<'_>) -> Result<Manifest, Error> {
         match document {
             Document::Manifest(parsed) => {
                 return Ok(Manifest {
-                    bytes: bytes.to_vec(),
+                    bytes,
                     digest,
                     parsed,
                 });
