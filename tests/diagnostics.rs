@@ -160,6 +160,37 @@ fn the_labs_that_come_with_nslab_are_valid() {
     assert!(seen >= 3, "only {seen} labs");
 }
 
+/// All that a lab file can say about a node's process.
+const PROCESS: &str = r#"name = "process"
+[nodes.a]
+image = "web"
+entrypoint = ["run", "-v"]
+command = ["x"]
+user = "web:1000"
+workdir = "/srv/x"
+env = { A = "1" }
+env_file = ["a.env", "b.env"]
+volumes = ["./a:/a:ro", { source = "b", target = "/b", read_only = true }]
+tmpfs = ["/run", "/c:size=64m,mode=755,exec", { target = "/d", size = "1GiB", mode = "0700", exec = true }]
+keep = true
+stop_signal = "SIGRTMIN+3"
+stop_grace = "10s"
+limits = { memory = "512m", cpus = 1.5, pids = 200 }
+cap_add = ["SYS_PTRACE"]
+cap_drop = ["ALL", "CAP_MKNOD"]
+seccomp = "unconfined"
+[nodes.b]
+command = ["sleep", "9"]
+user = 7
+stop_signal = 3
+"#;
+
+#[test]
+fn a_node_with_all_keys_is_valid() {
+    let (lab, d) = lab::check(Path::new("process.toml"), PROCESS);
+    assert!(lab.is_some() && d.is_empty(), "{d}");
+}
+
 /// Nothing that is taken out of a valid file makes the program panic, and there is a lab exactly
 /// if there is no error.
 #[test]
@@ -167,7 +198,7 @@ fn no_deletion_panics() {
     let text = read(&root().join("labs/dsr.toml"));
     let loopback = read(&root().join("labs/dsr-loopback.toml"));
     let mut tried = 0;
-    for text in [text, loopback] {
+    for text in [text, loopback, PROCESS.to_owned()] {
         let mut try_it = |mutant: &str| {
             let (lab, diagnostics) = lab::check(Path::new("mutant.toml"), mutant);
             assert_eq!(lab.is_some(), !diagnostics.has_errors(), "{mutant}");

@@ -13,6 +13,7 @@
 //! | `spawn` | the supervisor's side: clones an init into a namespace |
 //! | `init` | PID 1: root filesystem, capabilities, restart, reaping, stop |
 //! | `rootfs`, `devices`, `asked` | what is mounted where: pure data |
+//! | `mountinfo` | which of the host's mounts a node sees |
 //! | `mounts` | carries that data out |
 //! | `groups` | into the control groups that limit a node |
 //! | `credentials` | capability sets; users and groups of the node's own files |
@@ -30,6 +31,7 @@ mod error;
 mod exec;
 mod groups;
 mod init;
+mod mountinfo;
 mod mounts;
 mod rootfs;
 mod seccomp;
@@ -83,7 +85,7 @@ pub struct InitSpec {
     /// User as an image config has it: `""`, `name`, `uid`, `user:group`; looked up in the node's
     /// own /etc/passwd and /etc/group.
     pub user: String,
-    /// Working directory; created if an image lacks it. Empty means `/`.
+    /// Working directory; created where it is missing. Empty means `/`.
     pub cwd: PathBuf,
     /// Capabilities kept, by name (`CAP_NET_RAW`): the container default and the lab's additions.
     pub capabilities: Vec<String>,

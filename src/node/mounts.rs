@@ -17,7 +17,8 @@ use rustix::mount::{
 };
 
 use super::Error;
-use super::rootfs::{MountOp, Need, host_mounts, overlay_options};
+use super::mountinfo::host_mounts;
+use super::rootfs::{MountOp, Need, overlay_options};
 
 /// A page: as long as mount(2) takes its options.
 const OPTIONS_MAX: usize = 4095;

@@ -75,7 +75,9 @@ impl Validator<'_> {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let upper = full.to_uppercase().replace("CAP_CAP_", "CAP_");
         let near = nearest(&upper, &known);
-        let help = if near.is_empty() {
+        let help = if upper == "CAP_ALL" {
+            "`cap_drop` knows `ALL`; `cap_add` wants each capability by its name".to_owned()
+        } else if near.is_empty() {
             "capabilities(7) lists them; write one like `CAP_SYS_PTRACE`".to_owned()
         } else {
             format!("did you mean {}?", crate::spec::text::any_of(&near))
