@@ -10,9 +10,13 @@ mod handmade;
 #[allow(dead_code, reason = "other tests write stranger archives")]
 mod tarball;
 
+use std::fmt::Write as _;
 use std::fs;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use common::{Bench, host, same_host, text, tool, until};
 use serde_json::{Value, json};
@@ -71,8 +75,16 @@ impl Case {
     }
 
     fn fails(&self, words: &str) -> String {
+        self.fails_with(words, 1)
+    }
+
+    fn fails_with(&self, words: &str, code: i32) -> String {
         let output = self.output(words);
-        assert_eq!(output.status.code(), Some(1), "nslab {words}: {output:?}");
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "nslab {words}: {output:?}"
+        );
         let said = text(&output.stderr);
         let at = said.find("error: ").unwrap_or_else(|| panic!("{said}"));
         said[at..].trim_end().to_owned()
@@ -328,7 +340,7 @@ fn kept_files_are_for_the_image_that_they_were_written_on() {
             "that is no node of lab keeper with `keep = true`; those are a",
         ),
     ] {
-        let said = case.fails(&format!("{up} --fresh {fresh}"));
+        let said = case.fails_with(&format!("{up} --fresh {fresh}"), 2);
         assert_eq!(said, format!("error: --fresh {fresh}: {why}"));
     }
     case.ok(&format!("{up} --fresh a"));
@@ -377,4 +389,84 @@ fn an_up_that_fails_loses_nothing_that_was_kept() {
     assert!(!case.bench.path("other/keeper").exists());
     assert_eq!(case.ok("exec a cat /own"), "mine\n");
     case.ok("down keeper");
+}
+
+/// Killed at any time of its life, early and late in `up` and while it is up.
+#[test]
+fn kept_files_outlive_a_supervisor_that_is_killed_at_any_time() {
+    const KILLS: u32 = 16;
+    let case = Case::new();
+    let lab = case.lab(KEEPS);
+    let up = format!("up {}", lab.display());
+    let begun = Instant::now();
+    case.ok(&up);
+    let took = begun.elapsed();
+    let mut written = String::new();
+    for n in 0..KILLS {
+        let script = format!("echo {n} >> /own; exec cat /own");
+        let said = case
+            .nslab("exec a sh -c")
+            .arg(script)
+            .output()
+            .expect("exec");
+        let _ = writeln!(written, "{n}");
+        assert_eq!(text(&said.stdout), written, "{said:?}");
+        case.ok("down keeper");
+        let mut child = case
+            .nslab(&up)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nslab runs");
+        std::thread::sleep(took * n / KILLS);
+        let state = fs::read(case.bench.path("run/keeper/state.json")).unwrap_or_default();
+        if let Ok(state) = serde_json::from_slice::<Value>(&state) {
+            let _ = Command::new("kill")
+                .args(["-KILL", &state["supervisor"]["pid"].to_string()])
+                .status();
+        }
+        let _ = child.wait();
+        let _ = case.output("down keeper");
+        let own = case.store().join("kept/keeper/a/upper/own");
+        assert_eq!(fs::read_to_string(own).expect("the kept file"), written);
+        case.ok(&up);
+    }
+    case.ok("down keeper");
+}
+
+/// Whoever removes all the time what is not used never takes a layer from a lab.
+#[test]
+fn labs_come_up_while_others_remove_images() {
+    let case = Case::new();
+    let lab = case.lab(TWO);
+    let up = format!("up {}", lab.display());
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let removes = |words: &'static str| {
+            let (case, over) = (&case, &over);
+            move || {
+                let mut removed = 0;
+                while !over.load(Ordering::Relaxed) {
+                    removed +=
+                        usize::from(text(&case.output(words).stdout).contains("removed image"));
+                }
+                removed
+            }
+        };
+        let prune = scope.spawn(removes("image prune --all"));
+        scope.spawn(removes("image rm ./image"));
+        let rounds = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            for _ in 0..12 {
+                case.ok(&up);
+                assert_eq!(case.ok("exec b cat /version"), "one");
+                case.ok("down keeper");
+            }
+        }));
+        over.store(true, Ordering::Relaxed);
+        rounds.expect("a round");
+        assert!(
+            prune.join().expect("prunes") > 0,
+            "nothing was ever removed"
+        );
+    });
 }

@@ -35,7 +35,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let (file, env_files, _) = lab_file::read_with_files(&args.file, args.json)?;
     super::need_root("up")?;
     refuse_second(&file.lab)?;
-    supervisor::check_fresh(&file.lab, &args.fresh)?;
+    supervisor::check_fresh(&file.lab, &args.fresh)
+        .map_err(|e| Failure::usage(format!("error: {e}")))?;
     let missing = missing_sources(&file.lab, file.folder());
     if !missing.is_empty() {
         return Err(file.refused(missing, args.json));

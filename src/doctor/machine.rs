@@ -181,7 +181,7 @@ pub(super) fn disk() -> Check {
                     State::Lacking,
                     detail,
                     Some(
-                        "make room, `nslab image rm` what is not used, or set NSLAB_STORE to another disk",
+                        "make room, let `nslab image prune --all` remove what is not used, or set NSLAB_STORE to another disk",
                     ),
                 )
             }

@@ -41,7 +41,7 @@ pub use error::{Error, LayerError};
 pub use export::{Bundle, BundleRequest, BundleUser, FindUser, Runtime};
 pub use store::{
     Base, ImageInfo, Inspected, InspectedLayer, Kept, Lease, Prune, Pruned, Removed, Store, Use,
-    User, diff_ids,
+    User, diff_ids, root_folder,
 };
 
 /// An image whose layers are unpacked in the store.

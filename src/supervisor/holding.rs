@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::error::OnPath;
 use super::launch::{Launch, NodeImage};
 use super::{Error, Result};
-use crate::image::{Base, Kept, Lease, Store, Use, User, diff_ids};
+use crate::image::{Base, Kept, Lease, Store, Use, User, diff_ids, root_folder};
 use crate::lab::{Lab, Node};
 
 /// See the module. Its end is the end of the claims, not of the folders.
@@ -101,9 +101,8 @@ impl Holding {
             }
             _ => {}
         }
-        for dir in [&upper, &work] {
-            fs::create_dir_all(dir).on("create", dir)?;
-        }
+        fs::create_dir_all(&work).on("create", &work)?;
+        root_folder(&upper)?;
         Ok(Writable {
             upper,
             work,

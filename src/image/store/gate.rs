@@ -5,7 +5,7 @@
 //! the gate is open again. Both are flock(2)s, which the kernel releases however a process ends.
 
 use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Store;
@@ -94,6 +94,19 @@ pub(super) fn private_folder(path: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(path)
         .on("create folder", path)
+}
+
+/// Makes the folder that a node sees as its `/`, whatever the umask of who brings its lab up. One that
+/// is there stays as the node has it.
+pub fn root_folder(path: &Path) -> Result<(), Error> {
+    match fs::create_dir(path) {
+        Ok(()) => {
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(path, mode).on("set mode of", path)
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e).on("create folder", path),
+    }
 }
 
 /// Things that were taken away, to be deleted.

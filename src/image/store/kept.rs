@@ -118,9 +118,8 @@ impl Kept {
             self.store.write(&path, &text.on("encode", &path)?)?;
         }
         let (upper, work) = (own.join("upper"), own.join("work"));
-        for dir in [&upper, &work] {
-            fs::create_dir_all(dir).on("create folder", dir)?;
-        }
+        gate::root_folder(&upper)?;
+        fs::create_dir_all(&work).on("create folder", &work)?;
         Ok((upper, work))
     }
 

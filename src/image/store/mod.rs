@@ -41,6 +41,7 @@ use super::recipe::{self, Recipe, Source};
 use super::reference::{self, Reference};
 use super::{Image, Progress, build, digest, files};
 
+pub use gate::root_folder;
 pub use inspect::{Inspected, InspectedLayer};
 pub use kept::{Base, Kept, diff_ids};
 pub use lease::{Lease, Use, User};

@@ -29,7 +29,7 @@ impl Store {
             locks.push(files::try_lock(&self.work_lock(&path, &record))?.ok_or_else(busy)?);
         }
         let gate = self.removing()?;
-        // What came meanwhile is not ours to remove, and what has gone is gone.
+        // Again: what has come and gone meanwhile.
         let mine = self.named(name)?;
         let digests = mine.iter().map(|(_, r)| r.digest.as_str()).collect();
         self.let_go(&digests);
