@@ -1,14 +1,17 @@
 //! Images for real: hostile layers, layouts seen by other tools, recipes built by two processes,
-//! by killed ones and by ordinary users, and the Tomcat image answering requests.
+//! by killed ones and by ordinary users, and the images of images/ doing what they are for.
 //!
 //! Needs root (it makes overlay mounts and becomes `nobody`), and the packages skopeo, umoci, curl,
-//! docker-registry, apache2-utils, busybox-static, crun, runc, iproute2, strace and util-linux. What is missing fails a
-//! test; nothing is skipped.
+//! docker-registry, apache2-utils, busybox-static, crun, runc, netcdf-bin, openssl, iproute2, strace
+//! and util-linux. What is missing fails a test; nothing is skipped.
 
 #[path = "image/archives.rs"]
 mod archives;
+#[path = "image/bases.rs"]
+mod bases;
 #[path = "image/broken.rs"]
 mod broken;
+mod common;
 #[path = "image/crowd.rs"]
 mod crowd;
 #[path = "image/export.rs"]
@@ -27,6 +30,10 @@ mod killed;
 mod layouts;
 #[path = "image/pruned.rs"]
 mod pruned;
+#[path = "image/recipes.rs"]
+mod recipes;
+#[path = "image/recipes_lab.rs"]
+mod recipes_lab;
 #[path = "image/registry.rs"]
 mod registry;
 #[path = "image/served.rs"]
@@ -38,6 +45,8 @@ mod store;
 #[path = "layer/tarball.rs"]
 #[expect(dead_code, reason = "the applier's own tests need more of it")]
 mod tarball;
+#[path = "image/thredds.rs"]
+mod thredds;
 #[path = "image/tokens.rs"]
 mod tokens;
 #[path = "image/tomcat.rs"]

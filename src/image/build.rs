@@ -1,13 +1,14 @@
 //! Runs a recipe: packages, the script in namespaces of its own, the layer, the layout.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Progress;
-use super::debs::{self, Folders};
+use super::debs::{self, Folders, Wanted};
 use super::error::{Error, IoContext};
 use super::files;
 use super::layout;
@@ -34,17 +35,38 @@ const TOOLS: [(&str, &str); 7] = [
 /// Where programs are looked for: an ordinary user's PATH may lack sbin, which has chroot.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Builds `recipe` in the folder `work` (empty, on the store's filesystem) and writes its layout
-/// into the folder `out` (empty).
+/// The image below the one that is built.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Base<'a> {
+    /// Its name, as the recipe has it.
+    pub name: &'a str,
+    /// Its layout.
+    pub layout: &'a Path,
+    /// Its layers, unpacked, the uppermost first.
+    pub layers: &'a [PathBuf],
+}
+
+/// Where a build works.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Packages and apt's state.
+    pub debs: &'a Folders,
+    /// An empty folder on the store's filesystem.
+    pub work: &'a Path,
+    /// An empty folder: the new layout.
+    pub out: &'a Path,
+}
+
+/// Builds `recipe` and writes its layout; with `fresh` from the current versions of its packages.
 pub(super) fn build(
     recipe: &Recipe,
+    base: Option<Base<'_>>,
     fresh: bool,
-    folders: &Folders,
-    work: &Path,
-    out: &Path,
+    places: Places<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), Error> {
     let name = &recipe.manifest.name;
+    let Places { work, out, .. } = places;
     if let Some((tool, package)) = missing_tool(PATH) {
         return Err(Error::Tool {
             recipe: name.clone(),
@@ -60,6 +82,8 @@ pub(super) fn build(
         Ok(path)
     };
     let (packages, scratch, root) = (mkdir("debs")?, mkdir("work")?, mkdir("root")?);
+    let library = mkdir("lib")?;
+    recipe.library(&library)?;
     let folder = recipe.folder(&mkdir("recipe")?)?;
     let script = folder.join(&recipe.manifest.script);
     // Downloading before and packing after the script's own stages; unpacking comes after that.
@@ -75,7 +99,11 @@ pub(super) fn build(
     };
 
     stage("downloading packages", progress);
-    for deb in debs::provide(name, &recipe.packages, fresh, folders, progress)? {
+    let wanted = Wanted {
+        groups: &recipe.packages,
+        depends: recipe.manifest.depends,
+    };
+    for deb in debs::provide(name, wanted, fresh, places.debs, progress)? {
         let Some(file) = deb.file_name() else {
             continue;
         };
@@ -92,8 +120,12 @@ pub(super) fn build(
         .env("TMPDIR", &scratch);
     command
         .env("NSLAB_RECIPE", &folder)
-        .env("NSLAB_DEBS", &packages);
+        .env("NSLAB_DEBS", &packages)
+        .env("NSLAB_LIB", &library);
     command.env("NSLAB_WORK", &scratch).env("NSLAB_ROOT", &root);
+    if let Some(base) = base {
+        command.env("NSLAB_BASE", base_variable(base.layers)?);
+    }
     command.env("SOURCE_DATE_EPOCH", recipe.manifest.epoch.to_string());
     command.envs(
         recipe
@@ -120,12 +152,24 @@ pub(super) fn build(
         tag: "latest",
         description: &recipe.manifest.description,
         config: &recipe.run_config(),
-        ports: &recipe.manifest.config.ports,
+        ports: recipe.ports(),
+        base: base.map(|base| layout::Below {
+            name: base.name,
+            layout: base.layout,
+        }),
     };
     layout::write(out, &image, &packed, &blob)?;
     files::remove_tree(work)?;
     stage("unpacking the layer", progress);
     Ok(())
+}
+
+/// The base's layers as one word.
+fn base_variable(layers: &[PathBuf]) -> Result<OsString, Error> {
+    let first = layers.first().map_or(Path::new(""), |l| l);
+    std::env::join_paths(layers)
+        .map_err(io::Error::other)
+        .on("name in a list", first)
 }
 
 /// The first of the needed programs that no folder of `path` has, and its package.

@@ -59,6 +59,18 @@ pub enum Error {
         /// What was looked for, with alternatives.
         packages: Vec<String>,
     },
+    /// The image below a recipe's could not be had.
+    #[error("image `{recipe}` is made from {base}, which could not be had: {source}{help}")]
+    Base {
+        /// The recipe's name.
+        recipe: String,
+        /// The image below.
+        base: String,
+        /// Why.
+        source: Box<Error>,
+        /// `; ` and what to do, or nothing.
+        help: String,
+    },
     /// apt-get or apt-cache failed.
     #[error("`{command}` failed ({status}):\n{output}")]
     Apt {

@@ -195,7 +195,7 @@ fn an_input_of_the_users_counts() {
     let extra = case.path("extra");
     fs::write(&extra, "one").expect("write");
     let toml = format!(
-        "{TOML}\n[inputs.extra]\npath = \"../../extra\"\nenv = {{ A = \"given\", C = \"3\" }}\n"
+        "{TOML}\n[inputs.extra]\npath = \"../../extra\"\nconfig.env = {{ A = \"given\", C = \"3\" }}\n"
     );
     fs::write(case.images("tiny/image.toml"), toml).expect("write");
     let image = case.resolve("tiny").expect("build");

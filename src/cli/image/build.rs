@@ -8,7 +8,7 @@ use crate::report::progress::ImageProgress;
 /// Arguments of `nslab image build`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder with an image.toml (images/tomcat), or the name of a built-in recipe (tomcat)
+    /// Folder with an image.toml (images/tomcat), or the name of a built-in one: tomcat, thredds, nginx, net-tools
     #[arg(value_name = "DIR")]
     recipe: PathBuf,
     /// Build also if nothing changed, with the current versions of the packages

@@ -16,7 +16,7 @@ pub(super) use read::{
     Compression, DEPTH, Layer, configuration, for_this_machine, manifest_digest, other_platforms,
     read,
 };
-pub(super) use write::{New, write, write_pulled};
+pub(super) use write::{Below, New, base_digest, write, write_pulled};
 
 /// Most bytes of a manifest, index or configuration (what registries allow as well).
 const MAX_JSON: u64 = 4 * 1024 * 1024;

@@ -1,5 +1,6 @@
 //! Reading a layout: its manifest and configuration, verified.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -80,6 +81,19 @@ pub(in crate::image) fn read(dir: &Path, tag: Option<&str>) -> Result<Contents, 
         layers,
         config: run_config(&config),
     })
+}
+
+/// An image as another one's base: what [`read`] gives, and the whole configuration as it is
+/// written, whatever may be in it.
+pub(super) fn read_whole(dir: &Path) -> Result<(Contents, serde_json::Value), Error> {
+    let (_, manifest) = manifest(dir, None)?;
+    Ok((read(dir, None)?, json(dir, manifest.config())?))
+}
+
+/// The annotations of the only image's manifest.
+pub(super) fn annotations(dir: &Path) -> Result<HashMap<String, String>, Error> {
+    let (_, manifest) = manifest(dir, None)?;
+    Ok(manifest.annotations().clone().unwrap_or_default())
 }
 
 /// Digest of the manifest of the image with this tag, without reading the image itself.

@@ -23,23 +23,20 @@ mod kept;
 mod lease;
 mod mounts;
 mod prune;
+mod recipes;
 mod record;
 mod remove;
 mod sources;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use super::debs::Folders;
 use super::error::{Error, IoContext};
-use super::hashcache::HashCache;
-use super::recipe::{self, Recipe, Source};
+use super::recipe::{self, Source};
 use super::reference::{self, Reference};
-use super::{Image, Progress, build, digest, files};
+use super::{Image, Progress, digest, files};
 
 pub use gate::root_folder;
 pub use inspect::{Inspected, InspectedLayer};
@@ -132,14 +129,14 @@ impl Store {
     ) -> Result<Image, Error> {
         let mut image = match Reference::parse(reference)? {
             Reference::Name(name) => match find(&name, search) {
-                Some(source) => self.recipe(source, false, progress)?,
+                Some(source) => self.recipe(source, false, &[], progress)?,
                 None => self
                     .remote(&reference::remote(&name)?, false, progress)
                     .map_err(|e| no_recipe_either(&name, search, e))?,
             },
             Reference::Remote(remote) => self.remote(&remote, false, progress)?,
             Reference::Path { path, tag: None } if path.join(recipe::FILE).is_file() => {
-                self.recipe(Source::Folder(path), false, progress)?
+                self.recipe(Source::Folder(path), false, &[], progress)?
             }
             Reference::Path { path, tag } if path.is_file() => {
                 self.archive(&path, tag.as_deref(), progress)?
@@ -182,7 +179,7 @@ impl Store {
                 ),
             })?
         };
-        self.recipe(source, force, progress)
+        self.recipe(source, force, &[], progress)
     }
 
     /// All images, by name.
@@ -222,70 +219,6 @@ impl Store {
                 name: image.reference.clone(),
                 store: self.root.clone(),
             })
-    }
-
-    fn recipe(
-        &self,
-        source: Source,
-        force: bool,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Image, Error> {
-        let recipe = {
-            // It writes the cache.
-            let _gate = self.finding()?;
-            let mut hashes = HashCache::open(&self.root.join("cache/hashes.json"));
-            Recipe::load(source, &mut hashes)?
-        };
-        let name = recipe.manifest.name.clone();
-        let key = format!("{name}-{}", short(&recipe.digest));
-        if !force && let Some(image) = self.recorded(&key)? {
-            return Ok(image);
-        }
-        let _lock = files::lock(
-            &self.root.join("locks").join(format!("recipe-{name}")),
-            || {
-                progress(Progress::Log(format!(
-                    "waiting for another nslab that builds `{name}`"
-                )));
-            },
-        )?;
-        if !force && let Some(image) = self.recorded(&key)? {
-            return Ok(image);
-        }
-        let start = Instant::now();
-        let layout = self.layout_dir(&key);
-        // Built, but killed before it was unpacked, or its layers were removed by hand.
-        if !force
-            && layout.is_dir()
-            && let Ok(record) = self.import(&key, &name, "recipe", &layout, None, progress)
-        {
-            progress(record.done(start));
-            return Ok(self.image(record));
-        }
-        let old = self.load(&key);
-        let (work, out) = (self.root.join("build").join(&name), self.new_path(&key));
-        for dir in [&work, &out] {
-            files::remove_tree(dir)?;
-            fs::create_dir(dir).on("create folder", dir)?;
-        }
-        let folders = Folders {
-            debs: self.root.join("debs"),
-            apt: self.root.join("apt"),
-        };
-        let built = build::build(&recipe, force, &folders, &work, &out, progress);
-        if built.is_err() {
-            files::remove_tree(&work)?;
-            files::remove_tree(&out)?;
-        }
-        built?;
-        self.put_layout(&key, &out)?;
-        let record = self.import(&key, &name, "recipe", &layout, None, progress)?;
-        if let Some(old) = old.filter(|o| o.digest != record.digest) {
-            self.let_go(&BTreeSet::from([old.digest.as_str()]));
-            self.sweep()?;
-        }
-        progress(record.done(start));
-        Ok(self.image(record))
     }
 }
 

@@ -87,7 +87,7 @@ impl Store {
         progress: Report<'_>,
     ) -> Result<Image, Error> {
         let name = remote.whole();
-        let key = format!("registry-{}", short(&digest::of(name.as_bytes())));
+        let key = remote_key(remote);
         let known = || if again { Ok(None) } else { self.recorded(&key) };
         self.once(&key, &name, &known, progress, |progress| {
             progress(Progress::Stage {
@@ -214,6 +214,11 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Key of the record of a registry's image.
+pub(super) fn remote_key(remote: &Remote) -> String {
+    format!("registry-{}", short(&digest::of(remote.whole().as_bytes())))
 }
 
 fn tagged(path: &Path, tag: Option<&str>) -> String {

@@ -1,8 +1,4 @@
-//! Debian packages for a recipe: downloaded with the host's own apt, never installed.
-//!
-//! apt reads the host's sources and keys. It writes nothing outside the store: no cache files, and
-//! where the host's package lists are empty or out of date, lists of its own. Packages are kept,
-//! so that building again needs no network.
+//! apt-get and apt-cache, asked for packages. Nothing is installed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,23 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::Progress;
-use super::digest;
-use super::error::{Error, IoContext};
-use super::files;
-
-/// Where the store keeps what this needs.
-pub(super) struct Folders {
-    /// Packages.
-    pub debs: PathBuf,
-    /// apt's own state, where the host's cannot be used.
-    pub apt: PathBuf,
-}
+use super::{Wanted, alternatives, package_of, tail};
+use crate::image::error::{Error, IoContext};
+use crate::image::{Progress, digest, files};
 
 /// A package as apt would fetch it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Deb {
-    file: String,
+pub(super) struct Deb {
+    pub file: String,
     size: u64,
     /// `sha256:...`, where the repository gives one.
     digest: Option<String>,
@@ -43,14 +30,15 @@ impl Deb {
     }
 }
 
-struct Apt<'a> {
+/// apt with options that leave the host alone.
+pub(super) struct Apt<'a> {
     options: Vec<String>,
     recipe: &'a str,
 }
 
 impl Apt<'_> {
     /// With the host's package lists.
-    fn host(recipe: &str) -> Apt<'_> {
+    pub(super) fn host(recipe: &str) -> Apt<'_> {
         let options = [
             // The best version that can be downloaded, whatever is installed here.
             "Dir::State::status=/dev/null",
@@ -59,6 +47,8 @@ impl Apt<'_> {
             "Dir::Cache::srcpkgcache=",
             // As root apt would become `_apt`, which may not write to the store.
             "APT::Sandbox::User=root",
+            // An ordinary user may ask what would be installed.
+            "Debug::NoLocking=true",
             "Acquire::Retries=2",
             "Acquire::http::Timeout=30",
             "Acquire::https::Timeout=30",
@@ -70,7 +60,7 @@ impl Apt<'_> {
     }
 
     /// With lists of its own in `dir`.
-    fn private<'a>(recipe: &'a str, dir: &Path) -> Result<Apt<'a>, Error> {
+    pub(super) fn private<'a>(recipe: &'a str, dir: &Path) -> Result<Apt<'a>, Error> {
         for sub in ["state/lists/partial", "cache/archives/partial"] {
             let path = dir.join(sub);
             fs::create_dir_all(&path).on("create folder", &path)?;
@@ -95,7 +85,7 @@ impl Apt<'_> {
         command
     }
 
-    fn run(&self, program: &'static str, arguments: &[&str]) -> Result<String, Error> {
+    pub(super) fn run(&self, program: &'static str, arguments: &[&str]) -> Result<String, Error> {
         let output = self
             .command(program, arguments)
             .output()
@@ -112,8 +102,10 @@ impl Apt<'_> {
         ))
     }
 
-    /// What to fetch: the first of each group's alternatives that there is.
-    fn plan(&self, groups: &[String]) -> Result<Vec<Deb>, Error> {
+    /// What to fetch: the first of each group's alternatives that there is, and what those depend
+    /// on if that is wanted.
+    pub(super) fn plan(&self, wanted: Wanted<'_>) -> Result<Vec<Deb>, Error> {
+        let groups = wanted.groups;
         let names: Vec<&str> = groups.iter().flat_map(|g| alternatives(g)).collect();
         let policy = self.run("apt-cache", &[&["policy"], &names[..]].concat())?;
         let known = candidates(&policy);
@@ -127,28 +119,51 @@ impl Apt<'_> {
             }
         }
         if !missing.is_empty() {
-            return Err(Error::Packages {
-                recipe: self.recipe.to_owned(),
-                packages: missing,
-            });
+            return Err(self.without(missing));
+        }
+        let exact = if wanted.depends {
+            self.closure(&chosen)?
+        } else {
+            Vec::new()
+        };
+        if wanted.depends {
+            chosen = exact.iter().map(String::as_str).collect();
         }
         let arguments = [&["--print-uris", "download"], &chosen[..]].concat();
         let debs = uris(&self.run("apt-get", &arguments)?);
         if debs.len() == chosen.len() {
             return Ok(debs);
         }
-        Err(Error::Packages {
+        let there = |name: &str| debs.iter().any(|d| package_of(&d.file) == Some(name));
+        let bare = |name: &str| name.split('=').next().unwrap_or_default().to_owned();
+        let missing = chosen.iter().map(|name| bare(name));
+        Err(self.without(missing.filter(|name| !there(name)).collect()))
+    }
+
+    fn without(&self, packages: Vec<String>) -> Error {
+        Error::Packages {
             recipe: self.recipe.to_owned(),
-            packages: chosen
-                .iter()
-                .filter(|name| !debs.iter().any(|d| package_of(&d.file) == Some(**name)))
-                .map(|name| (*name).to_owned())
-                .collect(),
-        })
+            packages,
+        }
+    }
+
+    /// These packages and all that they depend on, each as `name=version`. Names of libraries
+    /// differ from one distribution to the next, so apt is asked for them: what it would install
+    /// where nothing is.
+    fn closure(&self, names: &[&str]) -> Result<Vec<String>, Error> {
+        let options = [
+            "--print-uris",
+            "--yes",
+            "--no-install-recommends",
+            "install",
+        ];
+        // No digests here: this prints weak ones only.
+        let all = uris(&self.run("apt-get", &[&options[..], names].concat())?);
+        Ok(all.iter().filter_map(|d| exact(&d.file)).collect())
     }
 
     /// Downloads what `dir` lacks of `debs`.
-    fn fetch(
+    pub(super) fn fetch(
         &self,
         debs: &[Deb],
         dir: &Path,
@@ -225,111 +240,6 @@ impl Apt<'_> {
     }
 }
 
-/// Provides the packages of `groups`, each `name` or `name | alternative`; with `fresh` not older
-/// than the package lists, else whatever was downloaded before, if it is all there.
-pub(super) fn provide(
-    recipe: &str,
-    groups: &[String],
-    fresh: bool,
-    folders: &Folders,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<PathBuf>, Error> {
-    let _lock = files::lock(&folders.debs.join(".lock"), || {
-        progress(Progress::Log("waiting for another nslab's download".into()));
-    })?;
-    let dir = &folders.debs;
-    let before = if groups.is_empty() {
-        Some(Vec::new())
-    } else {
-        kept(groups, dir)
-    };
-    if let (Some(debs), false) = (&before, fresh) {
-        return Ok(debs.clone());
-    }
-    let host = Apt::host(recipe);
-    let first = match host
-        .plan(groups)
-        .and_then(|debs| host.fetch(&debs, dir, progress))
-    {
-        Ok(debs) => return tidy(debs, dir),
-        Err(e) => e,
-    };
-    // No lists (a fresh container), or lists of versions that are no longer on the server.
-    progress(Progress::Log(
-        "the host's package lists do not do; fetching current ones".into(),
-    ));
-    let own = Apt::private(recipe, &folders.apt)?;
-    let second = own.run("apt-get", &["update"]).and_then(|_| {
-        let debs = own.plan(groups)?;
-        own.fetch(&debs, dir, progress)
-    });
-    match (second, before) {
-        (Ok(debs), _) => tidy(debs, dir),
-        (Err(e), Some(debs)) => {
-            progress(Progress::Log(format!(
-                "using packages that were downloaded before: {e}"
-            )));
-            Ok(debs)
-        }
-        // What went wrong at first tells more where even the lists could not be fetched.
-        (Err(e @ Error::Packages { .. }), None) => Err(e),
-        (Err(e), None) => Err(if matches!(first, Error::Packages { .. }) {
-            e
-        } else {
-            first
-        }),
-    }
-}
-
-/// The packages of all groups among those that were downloaded before; the newest file of each.
-/// They were whole when they came here ([`Apt::fetch`]).
-fn kept(groups: &[String], dir: &Path) -> Option<Vec<PathBuf>> {
-    let files: Vec<_> = fs::read_dir(dir).ok()?.filter_map(Result::ok).collect();
-    let newest = |name: &str| {
-        files
-            .iter()
-            .filter(|f| f.file_name().to_str().and_then(package_of) == Some(name))
-            .max_by_key(|f| f.metadata().and_then(|m| m.modified()).ok())
-            .map(fs::DirEntry::path)
-    };
-    let mut debs = Vec::new();
-    for group in groups {
-        debs.push(alternatives(group).find_map(newest)?);
-    }
-    debs.sort();
-    debs.dedup();
-    Some(debs)
-}
-
-/// Removes other versions of the packages that were just provided.
-fn tidy(debs: Vec<PathBuf>, dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let name = |p: &Path| {
-        p.file_name()
-            .and_then(|n| n.to_str())
-            .and_then(package_of)
-            .map(str::to_owned)
-    };
-    let names: BTreeSet<_> = debs.iter().filter_map(|p| name(p)).collect();
-    for entry in fs::read_dir(dir).on("list", dir)? {
-        let path = entry.on("list", dir)?.path();
-        if name(&path).is_some_and(|n| names.contains(&n)) && !debs.contains(&path) {
-            fs::remove_file(&path).on("remove", &path)?;
-        }
-    }
-    Ok(debs)
-}
-
-fn alternatives(group: &str) -> impl Iterator<Item = &str> {
-    group.split('|').map(str::trim)
-}
-
-/// `libc6` of `libc6_2.36-9_amd64.deb`.
-fn package_of(file: &str) -> Option<&str> {
-    file.strip_suffix(".deb")?
-        .split_once('_')
-        .map(|(name, _)| name)
-}
-
 /// `libc6=2.36-9` of `libc6_2.36-9_amd64.deb`; apt writes the colon of an epoch as `%3a`.
 fn exact(file: &str) -> Option<String> {
     let (name, rest) = file.strip_suffix(".deb")?.split_once('_')?;
@@ -384,17 +294,6 @@ fn failed(program: &str, arguments: &[&str], status: &str, output: &[u8]) -> Err
     }
 }
 
-/// The last lines of a text, indented.
-pub(super) fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    let from = all.len().saturating_sub(lines);
-    all[from..]
-        .iter()
-        .map(|l| format!("  {l}"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,28 +327,14 @@ mod tests {
     #[test]
     fn a_package_that_does_not_exist_is_named() {
         let apt = Apt::host("x");
-        let groups = ["no-such-package-a | no-such-package-b".to_owned()];
-        let e = apt.plan(&groups).unwrap_err().to_string();
+        let wanted = Wanted {
+            groups: &["no-such-package-a | no-such-package-b".to_owned()],
+            depends: false,
+        };
+        let e = apt.plan(wanted).unwrap_err().to_string();
         assert!(
             e.starts_with("no package no-such-package-a | no-such-package-b for image `x`"),
             "{e}"
         );
-    }
-
-    #[test]
-    fn kept_packages_need_one_of_each_group() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        for f in ["a_1_all.deb", "ab_1_all.deb", "c_1_all.deb"] {
-            fs::write(dir.path().join(f), "").expect("write");
-        }
-        let groups = |g: &[&str]| g.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
-        assert_eq!(
-            kept(&groups(&["a", "b | c"]), dir.path()),
-            Some(vec![
-                dir.path().join("a_1_all.deb"),
-                dir.path().join("c_1_all.deb")
-            ])
-        );
-        assert_eq!(kept(&groups(&["a", "b"]), dir.path()), None);
     }
 }
