@@ -13,7 +13,7 @@ use crate::{in_memory, unpack_into};
 
 /// What must not change: the target's surroundings with all their metadata, inode numbers and the
 /// time of the last change of anything, which nobody can set back.
-fn seen(dir: &Path) -> Vec<String> {
+pub fn seen(dir: &Path) -> Vec<String> {
     fn walk(path: &Path, out: &Path, seen: &mut Vec<String>) {
         let m = path.symlink_metadata().expect("look");
         let content = m.is_file().then(|| fs::read(path).expect("read"));

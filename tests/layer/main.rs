@@ -1,16 +1,21 @@
 //! The layer applier: what becomes of each kind of entry, hostile layers, random ones against a model,
 //! sparse files of GNU tar, and whole images against umoci.
 //!
-//! Needs root (owners, devices, overlay mounts), and the packages attr, libcap2-bin, mmdebstrap, tar,
-//! umoci, util-linux and zstd. What is missing fails a test; nothing is skipped.
+//! Needs root (owners, devices, overlay mounts), and the packages libcap2-bin, mmdebstrap, skopeo, tar,
+//! umoci and util-linux. What is missing fails a test; nothing is skipped.
 
 mod bounds;
 mod harmless;
 #[path = "hostile/mod.rs"]
 mod hostile;
 mod kinds;
+mod model;
+mod property;
+mod sparse;
+mod survive;
 mod tarball;
 mod tree;
+mod umoci;
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;

@@ -89,10 +89,16 @@ impl Applier {
         if folder.parts().any(|p| p.starts_with(b".wh.")) {
             return Err(refuse(entry, "a folder's name begins with `.wh.`"));
         }
-        let parent = self.parent(folder, entry)?;
         if let Some(hidden) = name.strip_prefix(b".wh.") {
+            // In this layer something else is in the folder's place, and hides all that lower layers have
+            // there. `umoci repack` writes such whiteouts, of what was in a folder that was replaced.
+            if let Err(Errno::LOOP | Errno::NOTDIR) = self.root.folder_nofollow(&folder) {
+                return Ok(());
+            }
+            let parent = self.parent(folder, entry)?;
             return self.whiteout(&parent.fd, hidden, entry);
         }
+        let parent = self.parent(folder, entry)?;
         match entry.kind {
             Kind::Dir => self.make_folder(&parent, name, entry),
             Kind::Hardlink => self.hard_link(&parent, name, entry),

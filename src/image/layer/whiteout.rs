@@ -2,13 +2,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use super::super::beneath::{self, There};
 use super::super::error::LayerError;
 use super::super::tarread::Entry;
 use super::applier::Applier;
+use super::metadata::times;
 use super::{failed, refuse};
 
 impl Applier {
@@ -39,7 +40,11 @@ impl Applier {
         }
         // Allowed to anybody since Linux 5.8 (mknod(2)).
         rustix::fs::mknodat(parent, hidden, FileType::CharacterDevice, Mode::empty(), 0)
-            .map_err(failed("make whiteout", entry))
+            .map_err(failed("make whiteout", entry))?;
+        // Nobody sees it, but the same layer is the same folder.
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(parent, hidden, &times((0, 0)), flags)
+            .map_err(failed("set mtime of", entry))
     }
 
     /// Hides what lower layers have in a folder.

@@ -148,13 +148,24 @@ pub fn all() -> Vec<Case> {
             &["d/ 755 @0 +trusted.overlay.opaque=y", "d/f 644 \"x\""],
         ),
         harmless(
-            "whiteout-by-two-names",
-            "the same by another name of its folder",
-            t().dir("d")
-                .symlink("l", "d")
-                .file("l/.wh.x", "")
-                .dir("d/x"),
-            &["d/ 755", "d/x/ 755 +trusted.overlay.opaque=y", "l -> d"],
+            "whiteout-through-link",
+            "a file removed by another name of its folder: whiteouts follow no links",
+            t().dir("d").symlink("l", "d").file("l/.wh.x", ""),
+            &["d/ 755", "l -> d"],
+        ),
+        harmless(
+            "whiteout-below-file",
+            "what was in a folder that is a file now, and is hidden with it",
+            t().file("f", "x")
+                .file("f/.wh.x", "")
+                .file("f/.wh..wh..opq", ""),
+            &["f 644 \"x\""],
+        ),
+        harmless(
+            "whiteout-below-whiteout",
+            "a file in a folder that is removed itself, and stays so",
+            t().file(".wh.d", "").file("d/.wh.x", ""),
+            &["d removed"],
         ),
         harmless(
             "whiteout-of-everything",
