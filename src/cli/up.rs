@@ -136,7 +136,8 @@ fn node_image(image: Image) -> NodeImage {
         env: config.env,
         user: config.user,
         workdir: config.workdir,
-        stop_signal: config.stop_signal,
+        // Some builders write an empty one for none.
+        stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()),
     }
 }
 

@@ -31,7 +31,12 @@ fn merged(
     command: Option<Vec<String>>,
 ) -> Vec<String> {
     let replaced = entrypoint.is_some();
-    let mut argv = entrypoint.unwrap_or_else(|| image_entrypoint.to_vec());
+    let mut argv = match entrypoint {
+        Some(entrypoint) => entrypoint,
+        // What `ENTRYPOINT [""]` leaves in an image; Docker takes it for none, too.
+        None if image_entrypoint == [""] => Vec::new(),
+        None => image_entrypoint.to_vec(),
+    };
     match command {
         Some(command) => argv.extend(command),
         None if replaced => {}
@@ -105,6 +110,12 @@ mod tests {
                 "{entrypoint:?} {cmd:?} {lab_entrypoint:?} {lab_command:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_entrypoint_that_was_emptied_is_none() {
+        let image = ([String::new()], words("cmd p1"));
+        assert_eq!(merged((&image.0, &image.1), None, None), words("cmd p1"));
     }
 
     #[test]
