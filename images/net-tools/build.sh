@@ -13,11 +13,13 @@ user tcpdump 100                  # whom Debian's tcpdump becomes once it has it
 # Where the real one is, busybox has no say.
 busybox arping ip nc nslookup ping ping6 sh traceroute traceroute6
 ln -s bash "$root/usr/bin/sh"
-take usr/bin/{bash,curl,wrk,dig,nslookup,ss,ping,arping,tracepath,mtr,mtr-packet,iperf3,tcpdump,socat}
-take usr/sbin/{bridge,tc} usr/bin/ip etc/{services,protocols} etc/iproute2
-# These have their names from update-alternatives, which is not run here.
-cp -L "$(one '*bin/nc.openbsd')" "$root/usr/bin/nc"
-cp -L "$(one '*bin/traceroute.db')" "$root/usr/bin/traceroute"
+programs bash curl wrk dig nslookup ip ss bridge tc ping arping tracepath traceroute=traceroute.db mtr mtr-packet \
+  iperf3 tcpdump socat nc=nc.openbsd
+take etc/services etc/protocols
+# Names of routing tables and the like; newer versions have them in /usr.
+for names in etc/iproute2 usr/share/iproute2; do
+  if [ -d "$x/$names" ]; then take "$names"; fi
+done
 ln -s ping "$root/usr/bin/ping6"
 ln -s ping "$root/usr/bin/ping4"
 ln -s traceroute "$root/usr/bin/traceroute6"

@@ -11,7 +11,8 @@ echo "==> laying out the root"
 lay_out "nslab nginx"
 user www-data 33
 busybox
-take usr/sbin/nginx etc/nginx/mime.types
+programs nginx
+take etc/nginx/mime.types
 mkdir -p "$root"/etc/nginx/conf.d "$root"/usr/share/nginx/html "$root"/var/{lib,log}/nginx
 cp "$NSLAB_RECIPE/nginx.conf" "$root/etc/nginx/"
 cp "$NSLAB_RECIPE/index.html" "$root/usr/share/nginx/html/"

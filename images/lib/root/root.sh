@@ -89,18 +89,35 @@ busybox() {
   done
 }
 
-# take PATH...: files and folders of the packages, each at its own place; of a link, what it leads to.
-# A program of /bin or /sbin goes to /usr/bin or /usr/sbin.
+# copy FROM TO: a file of the packages, or what it leads to; an absolute link leads to another of theirs.
+copy() {
+  local from=$1
+  mkdir -p "$(dirname "$2")"
+  case $(readlink "$from" || true) in /*) from=$x$(readlink "$from") ;; esac
+  cp -L "$from" "$2"
+}
+
+# take PATH...: files and folders of the packages, each at its own place. Where one is not in /usr yet, it is put there.
 take() {
-  local path from to
+  local path from
   for path in "$@"; do
     from=$x/$path
     # Not every distribution has moved everything to /usr.
     [ -e "$from" ] || from=$x/${path#usr/}
     [ -e "$from" ] || die "no $path in the packages"
-    to=$root/$path
-    mkdir -p "$(dirname "$to")"
-    if [ -d "$from" ]; then mkdir -p "$to"; cp -a "$from/." "$to/"; else cp -L "$from" "$to"; fi
+    if [ -d "$from" ]; then mkdir -p "$root/$path"; cp -a "$from/." "$root/$path/"; else copy "$from" "$root/$path"; fi
+  done
+}
+
+# programs NAME[=INSTALLED]...: programs of the packages, in whichever bin or sbin they are; INSTALLED is the name
+# in the packages where it is another one, as it is with update-alternatives, which is not run here.
+programs() {
+  local name from to
+  for name in "$@"; do
+    from=$(one "*bin/${name#*=}")
+    to=usr/bin
+    case $from in */sbin/*) to=usr/sbin ;; esac
+    copy "$from" "$root/$to/${name%%=*}"
   done
 }
 
