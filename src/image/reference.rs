@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_client::Reference as Remote;
+use oci_spec::distribution::Reference as Remote;
 
 use super::error::Error;
 

@@ -192,3 +192,40 @@ fn an_ordinary_user_runs_what_they_exported() {
     );
     assert_eq!(owner, "65534\n");
 }
+
+/// In namespaces of its own: `$1` is the bundle, `$2` a folder for runc and for what it says.
+const SERVE: &str = r#"
+set -eu
+mount -t cgroup2 none /sys/fs/cgroup
+runc --root "$2/state" run --bundle "$1" nslab-test-tomcat > "$2/log" 2>&1 &
+pid() { runc --root "$2/state" state nslab-test-tomcat 2>/dev/null | jq -e 'select(.status == "running").pid'; }
+n=0
+until p=$(pid "$@") && nsenter -t "$p" -n curl -sf -o "$2/page" -L http://127.0.0.1:8080/thredds; do
+  n=$((n + 1))
+  if [ $n = 600 ]; then cat "$2/log"; exit 1; fi
+  sleep 0.1
+done
+cat "$2/page"
+nsenter -t "$p" -n ip -o link | cut -d: -f2
+runc --root "$2/state" delete --force nslab-test-tomcat
+"#;
+
+/// Exports the Tomcat image that `store` has, and has runc run it until it answers.
+pub fn tomcat_answers(store: &Path, image: &str) {
+    let dir = open_dir();
+    let bundle = dir.path().join("bundle");
+    tool(
+        Command::new(env!("CARGO_BIN_EXE_nslab"))
+            .args(["image", "export", image])
+            .arg(&bundle)
+            .env("NSLAB_STORE", store),
+    );
+    let said = tool(
+        Command::new("unshare")
+            .args(["-m", "-p", "-f", "--mount-proc", "--kill-child"])
+            .args(["sh", "-c", SERVE, "sh"])
+            .args([&bundle, dir.path()]),
+    );
+    assert!(said.contains("THREDDS"), "{said}");
+    assert!(said.ends_with(" lo\n"), "{said}");
+}

@@ -52,6 +52,7 @@ fn the_realserver_is_built_reproducibly_and_answers() {
     // Issue 2: "87 MB or less".
     at_most(&built, 87_000_000);
     answers(&built.image);
+    crate::export_runs::tomcat_answers(&built.dir.path().join("root"), &built.image.reference);
 }
 
 /// The redirect chain, the page, the headers, the log, and the class data archive in use.

@@ -5,14 +5,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::{OciDistributionError, OciErrorCode};
-use oci_client::secrets::RegistryAuth;
-use oci_client::token_cache::{RegistryToken, RegistryTokenType};
-use oci_client::{Client, Reference, RegistryOperation};
+use oci_spec::distribution::Reference;
+use reqwest::Response;
 
-use super::auth::{self, Credentials, Found};
-use super::http::{Http, Pass};
+use super::auth::{self, Found};
+use super::http::{Http, Pass, Refused};
 use crate::image::error::Error;
 
 /// How long a registry may be silent.
@@ -24,8 +21,6 @@ const CERTS: &str = "/etc/docker/certs.d";
 
 /// A registry that answers.
 pub(super) struct Session<'a> {
-    /// For blobs.
-    pub client: Client,
     http: Http,
     pub image: &'a Reference,
     found: Found,
@@ -47,14 +42,14 @@ impl<'a> Session<'a> {
             Err(e) => e,
         };
         // A certificate, also a bad one, is TLS.
-        let no_tls = matches!(&refused, OciDistributionError::RequestError(e)
+        let no_tls = matches!(&refused, Refused::Request(e)
             if !causes(e).contains("certificate"));
         if is_loopback(host) && no_tls {
             let plain = Self::new(image, &found, "http")?;
             match plain.log_in().await {
                 Ok(()) => return Ok(plain),
                 // When it does not speak HTTP either, what was wrong with TLS is the better word.
-                Err(OciDistributionError::RequestError(_)) => {}
+                Err(Refused::Request(_)) => {}
                 Err(e) => return Err(plain.explain(&e)),
             }
         }
@@ -65,7 +60,6 @@ impl<'a> Session<'a> {
         let certificates = certificates(image.registry()).map_err(|why| failed(image, why))?;
         let http = http_client(&certificates).map_err(|e| failed(image, causes(&e)))?;
         Ok(Self {
-            client: blob_client(image, scheme, certificates)?,
             http: Http::new(http, scheme, image),
             image,
             found: found.clone(),
@@ -73,7 +67,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    async fn log_in(&self) -> Result<(), OciDistributionError> {
+    async fn log_in(&self) -> Result<(), Refused> {
         let asked = Instant::now();
         let pass = self.http.log_in(self.image, &self.found.auth).await?;
         let until = match &pass {
@@ -82,47 +76,17 @@ impl<'a> Session<'a> {
             _ => None,
         };
         self.pass.replace((pass, until));
-        self.hand_over().await;
         Ok(())
     }
 
-    /// Gives the client for blobs what we have; it would ask for a token on its own when it thinks
-    /// that ours is too old, for which it gets the credentials as far as it knows such.
-    async fn hand_over(&self) {
-        let pass = self.pass.borrow().0.clone();
-        let (token, stored) = match (pass, &self.found.auth) {
-            (Pass::Open, _) => return,
-            (Pass::Basic(user, password), _) => (
-                RegistryTokenType::Basic(user.clone(), password.clone()),
-                RegistryAuth::Basic(user, password),
-            ),
-            (Pass::Bearer { token, .. }, credentials) => (
-                RegistryTokenType::Bearer(RegistryToken::Token {
-                    token: token.clone(),
-                }),
-                match credentials {
-                    Credentials::Anonymous => RegistryAuth::Anonymous,
-                    Credentials::Basic(u, p) => RegistryAuth::Basic(u.clone(), p.clone()),
-                    Credentials::Identity(_) => RegistryAuth::Bearer(token),
-                },
-            ),
-        };
-        let registry = self.image.resolve_registry();
-        self.client.store_auth_if_needed(registry, &stored).await;
-        let tokens = &self.client.tokens;
-        tokens
-            .insert(self.image, RegistryOperation::Pull, token)
-            .await;
-    }
-
-    /// Renews a token that is about to end; to be called before a request for a blob.
-    pub async fn fresh(&self) -> Result<(), OciDistributionError> {
+    /// A blob from its byte `from` on, as [`Http::blob`] has it.
+    pub async fn blob(&self, digest: &str, from: u64) -> Result<Response, Refused> {
         let until = self.pass.borrow().1;
         if until.is_some_and(|until| until <= Instant::now()) {
-            return self.log_in().await;
+            self.log_in().await?;
         }
-        self.hand_over().await;
-        Ok(())
+        let pass = self.pass.borrow().0.clone();
+        self.http.blob(self.image, digest, from, &pass).await
     }
 
     /// A manifest as it is, and the digest that the registry says it has.
@@ -137,42 +101,38 @@ impl<'a> Session<'a> {
     }
 
     /// What the registry's refusal, or the failure to ask it, means to a person.
-    pub fn explain(&self, error: &OciDistributionError) -> Error {
+    pub fn explain(&self, error: &Refused) -> Error {
         failed(self.image, self.words(error))
     }
 
-    fn words(&self, error: &OciDistributionError) -> String {
+    fn words(&self, error: &Refused) -> String {
         let registry = self.image.registry();
         match error {
-            OciDistributionError::UnauthorizedError { .. }
-            | OciDistributionError::AuthenticationFailure(_) => self.credentials(),
-            OciDistributionError::RegistryError { envelope, .. } => {
-                let has = |code: &OciErrorCode| envelope.errors.iter().any(|e| e.code == *code);
-                if has(&OciErrorCode::Unauthorized) || has(&OciErrorCode::Denied) {
+            Refused::Credentials => self.credentials(),
+            Refused::Codes(said) => {
+                let has = |code: &str| said.iter().any(|e| e.code == code);
+                if has("UNAUTHORIZED") || has("DENIED") {
                     return self.credentials();
                 }
-                if has(&OciErrorCode::ManifestUnknown)
-                    || has(&OciErrorCode::NameUnknown)
-                    || has(&OciErrorCode::NotFound)
-                {
+                if has("MANIFEST_UNKNOWN") || has("NAME_UNKNOWN") || has("NOT_FOUND") {
                     return format!(
                         "{registry} has no {}; look for a slip in its name or tag",
                         self.image.whole()
                     );
                 }
-                if has(&OciErrorCode::Toomanyrequests) {
+                if has("TOOMANYREQUESTS") {
                     return format!(
                         "{registry} allows no more pulls for now; wait, or log in (`docker login`, \
                          `skopeo login`), which raises the limit"
                     );
                 }
-                let said: Vec<_> = envelope.errors.iter().map(ToString::to_string).collect();
-                format!("{registry} refuses: {}", said.join("; "))
+                let said = said.iter().map(|e| format!("{}: {}", e.code, e.message));
+                format!(
+                    "{registry} refuses: {}",
+                    said.collect::<Vec<_>>().join("; ")
+                )
             }
-            OciDistributionError::ImageManifestNotFoundError(_) => {
-                format!("{registry} has no {}", self.image.whole())
-            }
-            OciDistributionError::RequestError(e) => {
+            Refused::Request(e) => {
                 let chain = causes(e);
                 let help = if chain.contains("UnknownIssuer") || chain.contains("certificate") {
                     format!(
@@ -184,11 +144,8 @@ impl<'a> Session<'a> {
                 };
                 format!("cannot speak to {registry}: {chain}{help}")
             }
-            OciDistributionError::ServerError { code, message, .. } => {
-                format!("{registry} answers {code}: {}", message.trim())
-            }
-            OciDistributionError::SpecViolationError(why) => format!("{registry}: {why}"),
-            other => format!("{registry}: {}", causes(other)),
+            Refused::Status { code, said } => format!("{registry} answers {code}: {}", said.trim()),
+            Refused::Wrong(why) => format!("{registry}: {why}"),
         }
     }
 
@@ -223,38 +180,6 @@ fn proxy(name: &str) -> Option<String> {
         .filter(|v| !v.is_empty())
 }
 
-const USER_AGENT: &str = concat!("nslab/", env!("CARGO_PKG_VERSION"));
-
-fn blob_client(
-    image: &Reference,
-    scheme: &str,
-    certificates: Vec<Vec<u8>>,
-) -> Result<Client, Error> {
-    let config = ClientConfig {
-        protocol: if scheme == "https" {
-            ClientProtocol::Https
-        } else {
-            ClientProtocol::Http
-        },
-        extra_root_certificates: certificates
-            .into_iter()
-            .map(|data| Certificate {
-                encoding: CertificateEncoding::Pem,
-                data,
-            })
-            .collect(),
-        read_timeout: Some(SILENCE),
-        connect_timeout: Some(CONNECT),
-        user_agent: USER_AGENT,
-        https_proxy: proxy("https_proxy"),
-        http_proxy: proxy("http_proxy"),
-        no_proxy: proxy("no_proxy"),
-        ..ClientConfig::default()
-    };
-    Client::try_from(config).map_err(|e| failed(image, causes(&e)))
-}
-
-/// The same client for all else.
 fn http_client(certificates: &[Vec<u8>]) -> Result<reqwest::Client, reqwest::Error> {
     let without = || proxy("no_proxy").and_then(|list| reqwest::NoProxy::from_string(&list));
     let roots = certificates
@@ -265,7 +190,7 @@ fn http_client(certificates: &[Vec<u8>]) -> Result<reqwest::Client, reqwest::Err
         .tls_certs_merge(roots)
         .read_timeout(SILENCE)
         .connect_timeout(CONNECT)
-        .user_agent(USER_AGENT);
+        .user_agent(concat!("nslab/", env!("CARGO_PKG_VERSION")));
     if let Some(url) = proxy("https_proxy") {
         client = client.proxy(reqwest::Proxy::https(url)?.no_proxy(without()));
     }

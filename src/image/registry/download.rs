@@ -5,11 +5,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use oci_client::client::BlobResponse;
-use oci_client::errors::OciDistributionError;
+use reqwest::StatusCode;
 
 use super::client::Session;
+use super::http::Refused;
 use crate::image::digest;
 use crate::image::error::{Error, IoContext};
 
@@ -165,7 +164,7 @@ enum Broken {
     /// Asking again may help.
     Network(String),
     /// Asking again will not help.
-    Refused(OciDistributionError),
+    Refused(Refused),
     /// More bytes came than the manifest says.
     TooLong,
     Disk(io::Error),
@@ -179,28 +178,25 @@ async fn request(
     have: &mut u64,
     tell: &dyn Fn(u64),
 ) -> Result<(), Broken> {
-    session.fresh().await.map_err(Broken::Refused)?;
-    let response = session
-        .client
-        .pull_blob_stream_partial(session.image, wanted.digest.as_str(), *have, None)
-        .await;
-    let mut stream = match response {
-        Ok(BlobResponse::Partial(stream)) => stream,
-        // The registry gives whole blobs only.
-        Ok(BlobResponse::Full(stream)) => {
-            *have = 0;
-            stream
-        }
-        Err(OciDistributionError::RequestError(e)) => return Err(Broken::Network(e.to_string())),
-        Err(OciDistributionError::ServerError { code, message, .. }) if code >= 500 => {
-            return Err(Broken::Network(format!("it answers {code}: {message}")));
+    let mut response = match session.blob(&wanted.digest, *have).await {
+        Ok(response) => response,
+        Err(Refused::Request(e)) => return Err(Broken::Network(e.to_string())),
+        Err(Refused::Status { code, said }) if code >= 500 => {
+            return Err(Broken::Network(format!("it answers {code}: {said}")));
         }
         Err(e) => return Err(Broken::Refused(e)),
     };
+    if response.status() != StatusCode::PARTIAL_CONTENT {
+        // The registry gives whole blobs only.
+        *have = 0;
+    }
     file.set_len(*have).map_err(Broken::Disk)?;
     file.seek(SeekFrom::Start(*have)).map_err(Broken::Disk)?;
-    while let Some(chunk) = stream.stream.next().await {
-        let chunk = chunk.map_err(|e| Broken::Network(e.to_string()))?;
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|e| Broken::Network(e.to_string()))?
+    {
         if *have + chunk.len() as u64 > wanted.size {
             return Err(Broken::TooLong);
         }

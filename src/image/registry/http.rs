@@ -1,12 +1,11 @@
-//! What is asked of a registry besides blobs: who may come in, and manifests. Here and not by
-//! oci-client, which reads such answers whole, whatever their length, and knows no identity tokens.
+//! What pulling needs of the distribution-spec: who may come in, manifests, blobs. Whatever a
+//! registry answers has a bound.
 
 use std::time::Duration;
 
 use http_auth::parse_challenges;
-use oci_client::Reference;
-use oci_client::errors::{OciDistributionError, OciEnvelope};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use oci_spec::distribution::Reference;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
@@ -21,6 +20,41 @@ const MAX_ANSWER: usize = 1 << 20;
 const TOKEN_LIFE: u64 = 60;
 /// Whom to give a token to, as OAuth 2 wants to know it.
 const CLIENT_ID: &str = "nslab";
+
+/// Why a registry gives nothing.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It cannot be spoken to.
+    Request(reqwest::Error),
+    /// It wants credentials, or others.
+    Credentials,
+    /// It says why (distribution-spec, "Error Codes").
+    Codes(Vec<Said>),
+    /// It says so by a status alone.
+    Status { code: u16, said: String },
+    /// What it says is not what the specification says.
+    Wrong(String),
+}
+
+impl From<reqwest::Error> for Refused {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Request(error)
+    }
+}
+
+/// A reason for a refusal.
+#[derive(Debug, Deserialize)]
+pub(super) struct Said {
+    /// `MANIFEST_UNKNOWN`
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    errors: Vec<Said>,
+}
 
 /// What a request is sent with.
 #[derive(Clone)]
@@ -69,7 +103,7 @@ impl Http {
         &self,
         image: &Reference,
         credentials: &Credentials,
-    ) -> Result<Pass, OciDistributionError> {
+    ) -> Result<Pass, Refused> {
         let response = self.client.get(&self.base).send().await?;
         let Some(header) = response.headers().get(WWW_AUTHENTICATE) else {
             return Ok(Pass::Open);
@@ -95,11 +129,11 @@ impl Http {
         service: Option<String>,
         image: &Reference,
         credentials: &Credentials,
-    ) -> Result<Pass, OciDistributionError> {
+    ) -> Result<Pass, Refused> {
         let host = realm.host_str().unwrap_or_default();
         let private = realm.scheme() == "https" || is_loopback(host);
         if !private && !matches!(credentials, Credentials::Anonymous) {
-            return Err(OciDistributionError::SpecViolationError(format!(
+            return Err(Refused::Wrong(format!(
                 "it wants credentials to be sent to {realm}, which everybody can read on the way"
             )));
         }
@@ -134,15 +168,17 @@ impl Http {
         let status = response.status();
         let answer = bounded(response, MAX_ANSWER).await?;
         if !status.is_success() {
-            let said = String::from_utf8_lossy(&answer).into_owned();
-            return Err(OciDistributionError::AuthenticationFailure(said));
+            // 400 is OAuth 2's `invalid_grant`.
+            return Err(match status.as_u16() {
+                400 | 401 | 403 => Refused::Credentials,
+                _ => refusal(status, &answer),
+            });
         }
-        let answer: Given = serde_json::from_slice(&answer)
-            .map_err(|e| OciDistributionError::RegistryTokenDecodeError(e.to_string()))?;
+        let wrong = |why: String| Refused::Wrong(format!("its token server gives no token: {why}"));
+        let answer: Given = serde_json::from_slice(&answer).map_err(|e| wrong(e.to_string()))?;
         let token = answer.token.or(answer.access_token);
-        let token = token.filter(|token| !token.is_empty()).ok_or_else(|| {
-            OciDistributionError::RegistryTokenDecodeError("there is none in it".into())
-        })?;
+        let token = token.filter(|token| !token.is_empty());
+        let token = token.ok_or_else(|| wrong("there is none in its answer".into()))?;
         Ok(Pass::Bearer {
             token,
             life: Duration::from_secs(answer.expires_in.unwrap_or(TOKEN_LIFE)),
@@ -156,19 +192,34 @@ impl Http {
         image: &Reference,
         accept: &[&str],
         pass: &Pass,
-    ) -> Result<(Vec<u8>, Option<String>), OciDistributionError> {
+    ) -> Result<(Vec<u8>, Option<String>), Refused> {
         let which = image.digest().or(image.tag()).unwrap_or("latest");
         let url = format!("{}{}/manifests/{which}", self.base, image.repository());
         let request = self.client.get(&url).header(ACCEPT, accept.join(", "));
         let response = with_pass(request, pass).send().await?;
-        let status = response.status();
-        if status != StatusCode::OK {
-            let answer = bounded(response, MAX_ANSWER).await?;
-            return Err(refusal(status, &answer, url));
-        }
+        let response = wanted(response, &[StatusCode::OK]).await?;
         let digest = response.headers().get("docker-content-digest");
         let digest = digest.and_then(|d| d.to_str().ok()).map(str::to_owned);
         Ok((bounded(response, MAX_MANIFEST).await?, digest))
+    }
+
+    /// A blob from its byte `from` on, for the caller to read and to bound; from its beginning if
+    /// the status says so (200 instead of 206).
+    pub(super) async fn blob(
+        &self,
+        image: &Reference,
+        digest: &str,
+        from: u64,
+        pass: &Pass,
+    ) -> Result<Response, Refused> {
+        let url = format!("{}{}/blobs/{digest}", self.base, image.repository());
+        let mut request = self.client.get(&url);
+        if from > 0 {
+            request = request.header(RANGE, format!("bytes={from}-"));
+        }
+        // A redirection to where the blobs are takes no credentials along: reqwest drops them.
+        let response = with_pass(request, pass).send().await?;
+        wanted(response, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT]).await
     }
 }
 
@@ -188,11 +239,11 @@ fn with_pass(request: RequestBuilder, pass: &Pass) -> RequestBuilder {
 }
 
 /// Reads an answer of at most so many bytes.
-async fn bounded(mut response: Response, most: usize) -> Result<Vec<u8>, OciDistributionError> {
+async fn bounded(mut response: Response, most: usize) -> Result<Vec<u8>, Refused> {
     let mut answer = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if answer.len() + chunk.len() > most {
-            return Err(OciDistributionError::SpecViolationError(format!(
+            return Err(Refused::Wrong(format!(
                 "an answer is longer than {} MiB",
                 most >> 20
             )));
@@ -226,19 +277,24 @@ fn challenge(header: &HeaderValue) -> Option<Challenge> {
     bearer.or_else(|| basic().map(|_| Challenge::Basic))
 }
 
-/// What a registry says instead of what it was asked for.
-fn refusal(status: StatusCode, answer: &[u8], url: String) -> OciDistributionError {
-    if status == StatusCode::UNAUTHORIZED {
-        return OciDistributionError::UnauthorizedError { url };
+/// An answer with one of these statuses, or what the registry says instead.
+async fn wanted(response: Response, statuses: &[StatusCode]) -> Result<Response, Refused> {
+    let status = response.status();
+    if statuses.contains(&status) {
+        return Ok(response);
     }
-    match serde_json::from_slice::<OciEnvelope>(answer) {
-        Ok(envelope) if status.is_client_error() => {
-            OciDistributionError::RegistryError { envelope, url }
-        }
-        _ => OciDistributionError::ServerError {
+    Err(refusal(status, &bounded(response, MAX_ANSWER).await?))
+}
+
+fn refusal(status: StatusCode, answer: &[u8]) -> Refused {
+    if status == StatusCode::UNAUTHORIZED {
+        return Refused::Credentials;
+    }
+    match serde_json::from_slice::<Envelope>(answer) {
+        Ok(envelope) if status.is_client_error() => Refused::Codes(envelope.errors),
+        _ => Refused::Status {
             code: status.as_u16(),
-            url,
-            message: String::from_utf8_lossy(answer).into_owned(),
+            said: String::from_utf8_lossy(answer).into_owned(),
         },
     }
 }

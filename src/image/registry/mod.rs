@@ -1,7 +1,13 @@
 //! Pulling images from registries (OCI distribution-spec,
 //! <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md>) into OCI image
-//! layouts. Blobs come by oci-client; what is here is what it leaves to its users: where credentials
-//! are, bounds, resuming, verifying, sharing blobs, and errors that say what to do.
+//! layouts.
+//!
+//! | file | job |
+//! |---|---|
+//! | `auth` | where credentials are |
+//! | `http` | the protocol |
+//! | `client` | one registry: the way in, and its refusals in words |
+//! | `download` | a blob: resumed, verified |
 
 mod auth;
 mod client;
@@ -14,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 
 use super::error::{Error, IoContext};

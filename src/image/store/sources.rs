@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use oci_client::Reference as Remote;
+use oci_spec::distribution::Reference as Remote;
 
 use super::record::Record;
 use super::{Store, short};
