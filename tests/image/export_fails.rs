@@ -116,6 +116,23 @@ fn refusals_and_what_they_leave() {
 }
 
 #[test]
+fn nobody_loses_the_ground_under_their_feet() {
+    let case = Case::new();
+    let layer = Tarball::default().file("x", "x").end();
+    let entry = case.layout("entry", &[layer], &json!({ "Cmd": ["/x"] }));
+    let empty = case.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let mut inside = case.cli.command(&["image", "export", &entry, "."]);
+    assert_eq!(
+        refused(&inside.current_dir(&empty).output().unwrap()),
+        format!(
+            "error: bundle {}: it is the working folder; name a folder in it\n",
+            empty.display()
+        )
+    );
+}
+
+#[test]
 fn a_full_disk_and_a_mount_point_leave_nothing() {
     let case = Case::new();
     let data = noise(3 << 20);

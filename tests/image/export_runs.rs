@@ -200,7 +200,7 @@ mount -t cgroup2 none /sys/fs/cgroup
 runc --root "$2/state" run --bundle "$1" nslab-test-tomcat > "$2/log" 2>&1 &
 pid() { runc --root "$2/state" state nslab-test-tomcat 2>/dev/null | jq -e 'select(.status == "running").pid'; }
 n=0
-until p=$(pid "$@") && nsenter -t "$p" -n curl -sf -o "$2/page" -L http://127.0.0.1:8080/thredds; do
+until p=$(pid) && [ -n "$p" ] && nsenter -t "$p" -n curl -sf -o "$2/page" -L http://127.0.0.1:8080/thredds; do
   n=$((n + 1))
   if [ $n = 600 ]; then cat "$2/log"; exit 1; fi
   sleep 0.1

@@ -14,7 +14,7 @@ mod merge;
 mod stage;
 
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -168,8 +168,7 @@ impl Store {
         for line in copied.skipped.iter().chain(&left_out) {
             progress(Progress::Log(format!("left out {line}")));
         }
-        fs::write(stage.path().join("config.json"), json)
-            .on("write", &stage.shown("config.json"))?;
+        stage.file("config.json", &json)?;
         let path = stage.to().to_owned();
         stage.done()?;
         Ok(Bundle {

@@ -1,7 +1,7 @@
 //! A folder that appears whole or not at all: made beside its place, renamed into it at the end.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -67,11 +67,6 @@ impl Stage {
         self.to.join(inside)
     }
 
-    /// The folder that is being made.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Makes a folder in it, and opens that.
     pub(super) fn folder(&self, name: &str) -> Result<OwnedFd, Error> {
         use rustix::fs::{Mode, OFlags};
@@ -79,6 +74,17 @@ impl Stage {
         rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)
             .and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()))
             .on("create folder", &self.shown(name))
+    }
+
+    /// Writes a file in it.
+    pub(super) fn file(&self, name: &str, text: &str) -> Result<(), Error> {
+        use rustix::fs::{Mode, OFlags};
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let shown = self.shown(name);
+        let file = rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o644));
+        let mut file = File::from(file.on("create", &shown)?);
+        file.write_all(text.as_bytes()).on("write", &shown)
     }
 
     /// Gives the folder its name.
@@ -119,6 +125,11 @@ fn check(to: &Path, folder: &Path) -> Result<(), Error> {
     let there = "it exists, and is no empty folder";
     if !meta.is_dir() || fs::read_dir(to).on("list", to)?.next().is_some() {
         return Err(refuse(to, there));
+    }
+    let here = fs::metadata(".").ok();
+    if here.is_some_and(|here| (here.dev(), here.ino()) == (meta.dev(), meta.ino())) {
+        // Another folder takes its place; whoever is in it would be nowhere.
+        return Err(refuse(to, "it is the working folder; name a folder in it"));
     }
     if meta.dev() != fs::metadata(folder).on("look at", folder)?.dev() {
         return Err(refuse(to, "it is a mount point; name a folder in it"));
