@@ -1,6 +1,9 @@
 //! What is left out, and where it stops.
 
-use nslab::image::layer::Limits;
+use std::fs::File;
+use std::io::Read;
+
+use nslab::image::layer::{Limits, apply};
 
 use crate::tarball::{Head, Tarball, head};
 use crate::{open_dir, require_root, unpack, unpack_limited, xattr};
@@ -61,5 +64,37 @@ fn bombs_are_stopped() {
     assert_eq!(
         run("two", &two).unwrap_err(),
         "more than 1000 bytes: refused as a bomb"
+    );
+}
+
+/// The same bytes again and again.
+struct Again {
+    unit: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Again {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = (&self.unit[self.at..]).read(buf)?;
+        self.at = (self.at + n) % self.unit.len();
+        Ok(n)
+    }
+}
+
+/// One small file, its long link target said again each time: it takes no room but in memory, and a
+/// stream of some hundred bytes of gzip could go on with it for days.
+#[test]
+fn names_and_attributes_count_too() {
+    let dir = open_dir();
+    let tar = Tarball::default();
+    let tar = tar
+        .pax(&[("linkpath", &[b'a'; (1 << 20) - 20])])
+        .file("f", "");
+    let endless = Again { unit: tar.0, at: 0 };
+    let dest = File::open(dir.path()).expect("open the target").into();
+    let error = apply(endless, dest, false, Limits::default()).expect_err("a bomb");
+    assert_eq!(
+        error.to_string(),
+        "more than 268435456 bytes of names and attributes: refused as a bomb"
     );
 }

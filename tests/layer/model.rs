@@ -252,10 +252,11 @@ impl Model {
             ".wh..opq" => self.set_opaque(dir),
             _ if hidden.starts_with(".wh.") => {}
             "" | "." | ".." => return Err(Refused),
-            _ => match self.child(dir, hidden) {
-                // Does nothing unless it is a folder.
-                Some(there) => self.set_opaque(there),
-                None => {
+            _ => {
+                if let Some(there) = self.child(dir, hidden) {
+                    // Does nothing unless it is a folder.
+                    self.set_opaque(there);
+                } else {
                     self.0.push(Inode {
                         thing: Thing::Whiteout,
                         mode: 0,
@@ -265,7 +266,7 @@ impl Model {
                     let made = self.0.len() - 1;
                     self.names(dir).insert(hidden.to_owned(), made);
                 }
-            },
+            }
         }
         Ok(())
     }
