@@ -1,6 +1,7 @@
 //! Writes the fuzzer's first layers: the hostile ones that are small. `layer-seeds DIR`.
 
 #[path = "../../../tests/layer/hostile/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
 mod hostile;
 #[path = "../../../tests/layer/tarball.rs"]
 mod tarball;
