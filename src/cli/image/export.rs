@@ -16,9 +16,9 @@ use crate::report::progress::ImageProgress;
 /// Arguments of `nslab image export`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-DIR gets config.json and rootfs/. `runc run --bundle DIR NAME`, as root, starts it with the capabilities
-and the filter of system calls that nodes have, in a network namespace with nothing in it. A bundle that
-is exported without root is for a user namespace: `runc --root /tmp/x run --bundle DIR NAME`.")]
+DIR gets config.json and rootfs/. `runc run --bundle DIR NAME`, as root, starts it with the
+capabilities and the filter of system calls that nodes have, in a network namespace with nothing
+in it. A bundle exported without root is for a user namespace: `crun run --bundle DIR NAME`.")]
 pub(super) struct Args {
     /// As a lab file has it: a recipe's name, an image of a registry, a layout or an archive
     #[arg(value_name = "IMAGE")]
