@@ -187,7 +187,6 @@ pub(super) fn base(image: &str) -> Result<Reference, String> {
         Reference::Path { .. } => Err(format!(
             "from: {image:?} is a path; a base is a recipe's name or an image of a registry"
         )),
-        // A tag-less name that is no recipe's would be Docker Hub's `latest` of today.
         Reference::Name(name) => Ok(Reference::Name(name)),
         Reference::Remote(_) => reference::remote(image)
             .map(Reference::Remote)
