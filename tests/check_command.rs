@@ -173,14 +173,14 @@ fn the_plans_are_these() {
 fn limits_are_in_the_plan_before_what_they_limit() {
     let folder = tempfile::tempdir().unwrap();
     let lab = "name = \"x\"\n[capture]\ninterfaces = \"off\"\n[nodes.a]\ncommand = [\"true\"]\nlimits = \
-               { memory = \"96m\", cpus = 0.25, pids = 200 }\n[nodes.b]\nlimits = { pids = 1 }\n";
+               { memory = \"96m\", cpus = 0.25, pids = 200 }\n[nodes.b]\nlimits = { pids = 2 }\n";
     fs::write(folder.path().join("x.toml"), lab).unwrap();
     let (code, plan, err) = nslab(folder.path(), &["plan", "x.toml"]);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(
         plan.ends_with(
             "a: limit memory 96 MiB, 0.25 CPUs, 200 tasks by control group nslab/x/a\n 9  b: limit \
-             1 task by control group nslab/x/b\n10  a: start its main process\n"
+             2 tasks by control group nslab/x/b\n10  a: start its main process, `true`\n"
         ),
         "{plan}"
     );

@@ -75,7 +75,7 @@ getters!(Limits {
     memory: Option<u64> = copy,
     /// Processor time in thousandths of one processor.
     cpus_milli: Option<u32> = copy,
-    /// Processes and threads.
+    /// Processes and threads, the node's init among them.
     pids: Option<u32> = copy,
 });
 

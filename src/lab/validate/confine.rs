@@ -17,8 +17,9 @@ pub(super) struct Capabilities {
 const MEMORY: std::ops::RangeInclusive<u64> = 4 << 20..=16 << 40;
 /// Thousandths of a processor: Docker's least, and more than there are.
 const CPUS_MILLI: std::ops::RangeInclusive<u32> = 10..=1_024_000;
-/// `PID_MAX_LIMIT` of include/linux/threads.h.
-const PIDS: std::ops::RangeInclusive<i64> = 1..=4_194_304;
+/// The node's init, which counts, and one process of its own; `PID_MAX_LIMIT` of
+/// include/linux/threads.h.
+const PIDS: std::ops::RangeInclusive<i64> = 2..=4_194_304;
 
 impl Validator<'_> {
     pub(super) fn capabilities(
@@ -105,7 +106,7 @@ impl Validator<'_> {
                 "`pids`",
                 PIDS,
                 Code::BadLimit,
-                "so many processes and threads may live in the node at a time",
+                "so many processes and threads may live in the node at a time, its init among them",
             )
         });
         let limits = Limits {
