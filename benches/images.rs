@@ -64,6 +64,7 @@ fn start(options: &SpawnOptions, image: &Image, folder: &Path, program: &str) ->
             upper,
             work,
             target: root,
+            kept: false,
         };
         let (ended, gone) = once(options, rootfs, program)?;
         let mut out = io::stdout().lock();
