@@ -179,8 +179,8 @@ fn limits_are_in_the_plan_before_what_they_limit() {
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(
         plan.ends_with(
-            "a: limit memory 96 MiB, 0.25 CPUs, 200 tasks by control group nslab/x/a\n 9  b: limit \
-             2 tasks by control group nslab/x/b\n10  a: start its main process, `true`\n"
+            "a: limit memory 96 MiB, 0.25 CPUs, 200 tasks by control group nslab/x/a\n10  b: limit \
+             2 tasks by control group nslab/x/b\n11  a: start its main process, `true`\n"
         ),
         "{plan}"
     );
