@@ -23,3 +23,6 @@ mod seccomp;
 
 #[path = "node/runner.rs"]
 mod runner;
+
+#[path = "node/security.rs"]
+mod security;

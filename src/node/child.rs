@@ -7,9 +7,9 @@
 //! Where somebody in the node may look into the child ([`Launch::apart`]), it has a copy of the memory
 //! instead. The program itself is executed by way of the [`Springboard`], which reports through a pipe.
 
-use std::ffi::{CString, OsStr, c_char, c_int, c_void};
+use std::ffi::{CString, OsStr, c_char};
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -22,14 +22,12 @@ use rustix::thread::CapabilitySet;
 use super::Error;
 use super::credentials::{self, User};
 use super::groups::Groups;
+use super::raw::{self, close_from, dup_to, execute, last_errno, vfork};
 use super::seccomp::Filter;
-use super::springboard::{REPORT, Springboard};
+use super::springboard::{REPORT, SPRINGBOARD, Springboard};
 
 /// Where programs are looked for when the environment has no PATH (Docker's default).
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Stack of a child before its program: its deepest call is a system call with a small structure.
-const STACK: usize = 64 * 1024;
 
 /// What a child did when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +194,9 @@ impl Launch {
             None
         };
         let (report, report_in) = io::pipe().map_err(StartError::Clone)?;
+        // Above the numbers that the child gives.
+        let report_in = rustix::io::fcntl_dupfd_cloexec(report_in, SPRINGBOARD + 1)
+            .map_err(|error| StartError::Clone(error.into()))?;
         let mut failure = None;
         let mut body = || {
             // SAFETY: `argv` and `env` are arrays of C strings that end with NULL and outlive the
@@ -244,8 +245,8 @@ impl Launch {
         if let Err(failure) = self.prepare(parent, report) {
             return failure;
         }
-        // SAFETY: as this function's own condition; execveat returns only on failure.
-        unsafe { execute(self.springboard.as_fd(), argv, env) };
+        // SAFETY: as this function's own condition; `prepare` opened it.
+        unsafe { execute(BorrowedFd::borrow_raw(SPRINGBOARD), argv, env) };
         Failure::new(Step::Prepare("start a program"))(last_errno())
     }
 
@@ -293,13 +294,19 @@ impl Launch {
                 });
             }
         }
-        rustix::process::chdir(self.cwd.as_c_str()).map_err(Failure::new(Step::Cwd))?;
-        close_from(3, libc::CLOSE_RANGE_CLOEXEC).map_err(Failure::new(Prepare("close files")))?;
-        // The springboard closes it.
+        // Before the change of folder: what a caller left open, a folder of the host's maybe, has the
+        // name /proc/self/fd/N until it is closed (CVE-2024-21626). The springboard closes both.
         dup_to(report, REPORT)
-            // SAFETY: it was just opened and stays open.
-            .and_then(|()| unsafe { keep_open(REPORT) })
-            .map_err(Failure::new(Prepare("redirect a stream")))?;
+            .and_then(|()| dup_to(self.springboard.as_fd(), SPRINGBOARD))
+            .and_then(|()| close_from(SPRINGBOARD + 1, 0))
+            .map_err(Failure::new(Prepare("close files")))?;
+        rustix::process::chdir(self.cwd.as_c_str()).map_err(Failure::new(Step::Cwd))?;
+        if !raw::is_inside() {
+            return Err(Failure {
+                step: Step::Cwd,
+                errno: libc::EXDEV,
+            });
+        }
         // SAFETY: signal dispositions and mask of the child only, which it does not share.
         unsafe {
             libc::signal(libc::SIGPIPE, libc::SIG_DFL);
@@ -343,100 +350,6 @@ fn reported(report: io::PipeReader) -> Option<Failure> {
         },
         errno: i32::from_ne_bytes(*errno),
     })
-}
-
-/// Executes the program that `file` is. Returns only when that failed.
-///
-/// # Safety
-/// The arrays hold pointers to C strings and end with NULL.
-pub(super) unsafe fn execute(file: BorrowedFd, argv: &[*const c_char], env: &[*const c_char]) {
-    // SAFETY: as this function's own condition; no library function, as musl's fexecve(3) needs /proc.
-    unsafe {
-        libc::syscall(
-            libc::SYS_execveat,
-            file.as_raw_fd(),
-            c"".as_ptr(),
-            argv.as_ptr(),
-            env.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        );
-    }
-}
-
-/// Lets `number` stay open over an execve.
-///
-/// # Safety
-/// It is open.
-unsafe fn keep_open(number: RawFd) -> rustix::io::Result<()> {
-    // SAFETY: as this function's own condition.
-    let fd = unsafe { BorrowedFd::borrow_raw(number) };
-    rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
-}
-
-/// dup2(2), for a child.
-pub(super) fn dup_to(fd: BorrowedFd, number: RawFd) -> rustix::io::Result<()> {
-    // SAFETY: numbers only; the caller decided that `number` is to be replaced.
-    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
-        Err(last_errno())
-    } else {
-        Ok(())
-    }
-}
-
-/// close_range(2) from `first` to the end, for a child.
-pub(super) fn close_from(first: RawFd, flags: u32) -> rustix::io::Result<()> {
-    // SAFETY: numbers only. Without `CLOSE_RANGE_CLOEXEC` this closes files that the parent's values
-    // own, but in the child's table, where those values are never used again.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
-    if done < 0 { Err(last_errno()) } else { Ok(()) }
-}
-
-pub(super) fn last_errno() -> rustix::io::Errno {
-    // SAFETY: the location is this thread's own.
-    rustix::io::Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
-}
-
-/// Clones a child that runs `body` on a stack of its own, and waits until it has executed a program
-/// or ended with what `body` returned. `flags` of clone(2) are added: `CLONE_VM` lets it run in this
-/// process's memory. With `pidfd` `CLONE_PIDFD` is added, and the descriptor is written there.
-///
-/// All signals are blocked in the child: a handler of the parent's must not run there.
-///
-/// # Safety
-/// `body` must keep to system calls and to variables that outlive the call; it must not allocate,
-/// take locks or panic.
-pub(super) unsafe fn vfork<F: FnMut() -> c_int>(
-    flags: c_int,
-    pidfd: Option<&mut RawFd>,
-    body: &mut F,
-) -> io::Result<Pid> {
-    extern "C" fn enter<F: FnMut() -> c_int>(body: *mut c_void) -> c_int {
-        // SAFETY: it is the `body` below, which the parent does not touch meanwhile.
-        unsafe { (*body.cast::<F>())() }
-    }
-    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
-    let mut flags = flags | libc::CLONE_VFORK;
-    let pidfd = pidfd.map_or(ptr::null_mut(), |fd| {
-        flags |= libc::CLONE_PIDFD;
-        ptr::from_mut(fd)
-    });
-    // SAFETY: the stack is 16-byte aligned, large enough and unused by anyone else, and the parent
-    // waits until the child has left it (CLONE_VFORK); the masks are plain values.
-    unsafe {
-        let top = stack.as_mut_ptr().add(stack.capacity()).cast::<c_void>();
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        let mut before: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        let pid = libc::clone(enter::<F>, top, flags, ptr::from_mut(body).cast(), pidfd);
-        let error = io::Error::last_os_error();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
-        if pid < 0 {
-            Err(error)
-        } else {
-            Ok(Pid::from_raw(pid))
-        }
-    }
 }
 
 /// The environment with each key once, and PATH and HOME in any case.

@@ -12,13 +12,14 @@
 //! |---|---|
 //! | `spawn` | the supervisor's side: clones an init into a namespace |
 //! | `init` | PID 1: root filesystem, capabilities, restart, reaping, stop |
-//! | `rootfs`, `devices`, `asked` | what is mounted where: pure data |
+//! | `rootfs`, `kernel_views`, `devices`, `asked` | what is mounted where: pure data |
 //! | `mountinfo` | which of the host's mounts a node sees |
 //! | `mounts` | carries that data out |
 //! | `groups` | into the control groups that limit a node |
 //! | `credentials` | capability sets; users and groups of the node's own files |
 //! | `seccomp` | which system calls a node's programs may make |
 //! | `child` | one prepared process start, for init and exec alike |
+//! | `raw` | system calls of a child before its program |
 //! | `springboard`, `view` | the way out of nslab's own binary, and its read-only view |
 //! | `signals` | their names and numbers |
 //! | `exec`, `terminal` | a command in a running node |
@@ -31,8 +32,10 @@ mod error;
 mod exec;
 mod groups;
 mod init;
+mod kernel_views;
 mod mountinfo;
 mod mounts;
+mod raw;
 mod rootfs;
 mod seccomp;
 mod signals;
@@ -49,7 +52,7 @@ pub use credentials::{DEFAULT_CAPABILITIES, User};
 pub use error::{Error, ExecError};
 pub use exec::{ExecOptions, Target, Tty, exec};
 pub use init::{INIT_ARGV0, InitEvent, init_main};
-pub use rootfs::{masked_paths, read_only_paths};
+pub use kernel_views::{masked_paths, read_only_paths};
 pub use seccomp::{SyscallAction, SyscallArg, SyscallRule, seccomp_architectures, seccomp_rules};
 pub use signals::signal_number;
 pub use spawn::{Init, MountTemplate, SpawnOptions, spawn, spawn_with};

@@ -51,6 +51,8 @@ struct Run {
     /// Holds files of the node's own; it hangs below the old root and goes away with it.
     scratch: Option<OwnedFd>,
     root: Option<OwnedFd>,
+    /// Where an empty folder is mounted.
+    empty: Option<PathBuf>,
     warnings: Vec<String>,
 }
 
@@ -128,10 +130,24 @@ impl Run {
                 optional(done, need).map_err(failed(format!("mount {kind} on"), &target))
             }
             MountOp::Show { key, target, need } => self.show(&key, &target, need),
-            MountOp::MaskFile(path) => {
-                let done = take(Path::new("/dev/null"), Attr::MOUNT_ATTR_RDONLY)
-                    .and_then(|fd| attach(&fd, &path));
+            MountOp::NoLink(path) => match path.symlink_metadata() {
+                Ok(metadata) if metadata.is_symlink() => Err(failed("mount on", &path)(
+                    io::Error::other("the image has a symbolic link there"),
+                )),
+                _ => Ok(()),
+            },
+            MountOp::Mask(path) => {
+                let done = self.mask(&path);
                 optional(done, Need::IfPossible).map_err(failed("mask", &path))
+            }
+            MountOp::MaskEach { folder, name } => {
+                // No folder, nothing to mask.
+                for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                    let path = entry.path().join(name);
+                    let done = self.mask(&path);
+                    optional(done, Need::IfPossible).map_err(failed("mask", &path))?;
+                }
+                Ok(())
             }
             MountOp::Remount { path, set, clear } => {
                 let done = clone_tree(&path)
@@ -140,6 +156,24 @@ impl Run {
                 optional(done, Need::IfPossible).map_err(failed("change the flags of", &path))
             }
         }
+    }
+
+    fn mask(&mut self, path: &Path) -> io::Result<()> {
+        if !path.symlink_metadata()?.is_dir() {
+            let null = take(Path::new("/dev/null"), Attr::MOUNT_ATTR_RDONLY)?;
+            return attach(&null, path);
+        }
+        // One empty folder for all.
+        if let Some(empty) = &self.empty {
+            return attach(&clone_tree(empty)?, path);
+        }
+        let attrs = Attr::MOUNT_ATTR_RDONLY
+            | Attr::MOUNT_ATTR_NOSUID
+            | Attr::MOUNT_ATTR_NODEV
+            | Attr::MOUNT_ATTR_NOEXEC;
+        attach(&filesystem("tmpfs", "mode=555,nr_inodes=1", attrs)?, path)?;
+        self.empty = Some(path.to_owned());
+        Ok(())
     }
 
     fn take_text(&mut self, key: &str, text: &str) -> io::Result<OwnedFd> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::mount::MountAttrFlags as Attr;
 
-use super::{InitSpec, Rootfs, asked, devices};
+use super::{InitSpec, Rootfs, asked, devices, kernel_views};
 
 /// Host folders of which a node without image sees nothing: it gets its own.
 pub(super) const OWN_FOLDERS: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
@@ -18,38 +18,6 @@ pub(super) const OWN_FOLDERS: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tm
 /// The name servers of a lab without any. glibc and musl then ask 127.0.0.1, which refuses at once,
 /// where the host's name server would let each unknown name wait for its timeout.
 const RESOLV_CONF: &str = "# This lab has no name server; its names are in /etc/hosts.\n";
-
-/// Shown empty: they tell about the host (OCI runtime spec, "Masked Paths"; Docker's list).
-const MASKED_FILES: [&str; 4] = [
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-];
-const MASKED_FOLDERS: [&str; 4] = [
-    "/proc/acpi",
-    "/proc/scsi",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-/// Not to be written: they change the host.
-const READ_ONLY: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
-
-/// Paths of a node that are shown empty.
-pub fn masked_paths() -> Vec<&'static str> {
-    [MASKED_FILES, MASKED_FOLDERS].concat()
-}
-
-/// Paths of a node that cannot be written to. With `CAP_NET_ADMIN` /proc/sys/net can.
-pub fn read_only_paths() -> Vec<&'static str> {
-    READ_ONLY.to_vec()
-}
 
 /// What to do when a mount point or a filesystem is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,8 +84,15 @@ pub(super) enum MountOp {
         target: PathBuf,
         need: Need,
     },
-    /// Shows /dev/null in place of a file, if there is one.
-    MaskFile(PathBuf),
+    /// Fails if there is a symbolic link.
+    NoLink(PathBuf),
+    /// Shows an empty file or folder in place of the one that is there, if one is.
+    Mask(PathBuf),
+    /// The same for `name` in each folder of `folder`.
+    MaskEach {
+        folder: &'static str,
+        name: &'static str,
+    },
     /// Mounts a path over itself with other flags, if it is there.
     Remount {
         path: PathBuf,
@@ -174,6 +149,11 @@ pub(super) fn plan(spec: &InitSpec) -> Vec<MountOp> {
     ops.push(MountOp::Pivot);
 
     if overlay {
+        // Programs must find the kernel's own there, not what a link of the image leads to
+        // (CVE-2019-19921).
+        for folder in ["/dev", "/proc", "/sys"] {
+            ops.push(MountOp::NoLink(folder.into()));
+        }
         for folder in ["/dev", "/proc", "/sys", "/etc"] {
             ops.push(MountOp::Folder {
                 path: folder.into(),
@@ -204,13 +184,9 @@ pub(super) fn plan(spec: &InitSpec) -> Vec<MountOp> {
         ops.push(MountOp::mount("tmpfs", "/tmp", "mode=1777,size=512m", data));
         ops.push(MountOp::mount("tmpfs", "/run", "mode=755,size=64m", data));
     }
-    ops.extend(kernel_views(spec));
+    ops.extend(kernel_views::mounted(spec));
     ops.extend(devices::made());
-    ops.extend(
-        MASKED_FILES
-            .iter()
-            .map(|path| MountOp::MaskFile(path.into())),
-    );
+    ops.extend(kernel_views::masked());
     ops.extend(asked::shown(&spec.tmpfs, &spec.binds));
     // Last, for it may be in a volume; as OCI runtimes do. Empty means `/`.
     if !spec.cwd.as_os_str().is_empty() {
@@ -241,41 +217,6 @@ fn overlay_root(rootfs: &Rootfs, attrs: Attr) -> Option<MountOp> {
         attrs,
         kept: *kept,
     })
-}
-
-/// /proc and /sys.
-fn kernel_views(spec: &InitSpec) -> Vec<MountOp> {
-    let quiet = Attr::MOUNT_ATTR_NOSUID | Attr::MOUNT_ATTR_NODEV | Attr::MOUNT_ATTR_NOEXEC;
-    let mut ops = vec![
-        MountOp::mount("proc", "/proc", "", quiet),
-        // Shows the devices of the network namespace that it is mounted in.
-        MountOp::mount("sysfs", "/sys", "", quiet | Attr::MOUNT_ATTR_RDONLY),
-    ];
-    for path in READ_ONLY {
-        ops.push(MountOp::Remount {
-            path: path.into(),
-            set: Attr::MOUNT_ATTR_RDONLY,
-            clear: Attr::empty(),
-        });
-    }
-    // The sysctls of the node's own network: whoever may set addresses may set these.
-    if spec.capabilities.iter().any(|name| name == "CAP_NET_ADMIN") {
-        ops.push(MountOp::Remount {
-            path: "/proc/sys/net".into(),
-            set: Attr::empty(),
-            clear: Attr::MOUNT_ATTR_RDONLY,
-        });
-    }
-    for path in MASKED_FOLDERS {
-        ops.push(MountOp::Mount {
-            kind: "tmpfs",
-            target: path.into(),
-            options: "mode=555,nr_inodes=1".into(),
-            attrs: quiet | Attr::MOUNT_ATTR_RDONLY,
-            need: Need::IfPossible,
-        });
-    }
-    ops
 }
 
 /// The overlay's options (Documentation/filesystems/overlayfs.rst), with its separators escaped.

@@ -16,9 +16,10 @@ use rustix::mount::MountPropagationFlags;
 use rustix::process::PidfdFlags;
 use rustix::thread::LinkNameSpaceType;
 
-use super::child::{self, pointers, text, vfork};
+use super::child::{pointers, text};
 use super::groups::Groups;
 use super::init::{FIRST_FREE_FD, INIT_ARGV0, SPEC_FD, STATUS_FD};
+use super::raw::{self, vfork};
 use super::{Error, InitSpec, view};
 
 /// A running init. Dropping it closes the descriptors and leaves the process alone.
@@ -198,14 +199,14 @@ pub fn spawn_with(
                     .map_err(|e| ("enter the prepared mount namespace", e))?;
                 // SAFETY: libc::unshare(2) takes a number; this child shares no filesystem state.
                 if unsafe { libc::unshare(libc::CLONE_NEWNS) } < 0 {
-                    return Err(("make a mount namespace", child::last_errno()));
+                    return Err(("make a mount namespace", raw::last_errno()));
                 }
             }
             rustix::process::setsid().map_err(|e| ("start a session", e))?;
             for (number, fd) in (0..).zip(&fds) {
-                child::dup_to(fd.as_fd(), number).map_err(|e| ("pass on files", e))?;
+                raw::dup_to(fd.as_fd(), number).map_err(|e| ("pass on files", e))?;
             }
-            child::close_from(FIRST_FREE_FD, libc::CLOSE_RANGE_CLOEXEC)
+            raw::close_from(FIRST_FREE_FD, libc::CLOSE_RANGE_CLOEXEC)
                 .map_err(|e| ("close files", e))
         };
         if let Err(error) = done() {
@@ -213,8 +214,8 @@ pub fn spawn_with(
             return 1;
         }
         // SAFETY: C strings and arrays that end with NULL, prepared above.
-        unsafe { child::execute(exe.as_fd(), &argv, &env) };
-        failure = Some(("execute nslab", child::last_errno()));
+        unsafe { raw::execute(exe.as_fd(), &argv, &env) };
+        failure = Some(("execute nslab", raw::last_errno()));
         1
     };
     let mut flags = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::SIGCHLD;

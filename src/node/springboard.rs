@@ -19,8 +19,10 @@ use rustix::io::Errno;
 
 /// Number of the descriptor that errors are reported through.
 pub(super) const REPORT: RawFd = 3;
+/// Number of the descriptor that it is executed by.
+pub(super) const SPRINGBOARD: RawFd = 4;
 
-// Both follow the same steps: mark the pipe to be closed; find the empty argument; execute each of
+// Both follow the same steps: mark the pipe to be closed, and close the springboard's own file; find the empty argument; execute each of
 // the places; a file without format is a script for /bin/sh, which the empty argument and the one
 // behind it make room for; a place that is not there (ENOENT, ENOTDIR) is left out; EACCES is
 // remembered, as execvp(3) does; anything else is final.
@@ -34,8 +36,11 @@ global_asm!(
     "lea r14, [r13 + r12*8 + 8]", // the environment
     "mov edi, {report}",
     "mov esi, {set_flags}",
-    "mov edx, {close}",
+    "mov edx, {on_exec}",
     "mov eax, {fcntl}",
+    "syscall",
+    "mov edi, {board}",
+    "mov eax, {close}",
     "syscall",
     "mov r15, r13", // the empty argument
     "2: mov rax, [r15]",
@@ -91,7 +96,9 @@ global_asm!(
     ".popsection",
     report = const REPORT,
     set_flags = const libc::F_SETFD,
-    close = const libc::FD_CLOEXEC,
+    on_exec = const libc::FD_CLOEXEC,
+    board = const SPRINGBOARD,
+    close = const libc::SYS_close,
     enoent = const libc::ENOENT,
     enoexec = const libc::ENOEXEC,
     enotdir = const libc::ENOTDIR,
@@ -114,8 +121,11 @@ global_asm!(
     "add x22, x22, #8",
     "mov x0, #{report}",
     "mov x1, #{set_flags}",
-    "mov x2, #{close}",
+    "mov x2, #{on_exec}",
     "mov x8, #{fcntl}",
+    "svc #0",
+    "mov x0, #{board}",
+    "mov x8, #{close}",
     "svc #0",
     "mov x23, x21",
     "2: ldr x0, [x23]",
@@ -170,7 +180,9 @@ global_asm!(
     ".popsection",
     report = const REPORT,
     set_flags = const libc::F_SETFD,
-    close = const libc::FD_CLOEXEC,
+    on_exec = const libc::FD_CLOEXEC,
+    board = const SPRINGBOARD,
+    close = const libc::SYS_close,
     enoent = const libc::ENOENT,
     enoexec = const libc::ENOEXEC,
     enotdir = const libc::ENOTDIR,
@@ -195,7 +207,7 @@ const BASE: u64 = 0x40_0000;
 const HEADER: usize = 64;
 const SEGMENT: usize = 56;
 
-/// The program in a sealed file. Its number is above [`REPORT`].
+/// The program in a sealed file. Its number is above [`SPRINGBOARD`].
 #[derive(Debug)]
 pub(super) struct Springboard(OwnedFd);
 
@@ -208,7 +220,7 @@ impl Springboard {
             Err(Errno::INVAL) => create(flags)?,
             other => other?,
         };
-        let file = rustix::io::fcntl_dupfd_cloexec(file, REPORT + 1)?;
+        let file = rustix::io::fcntl_dupfd_cloexec(file, SPRINGBOARD + 1)?;
         let mut file = std::fs::File::from(file);
         file.write_all(&elf(code()))?;
         let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;

@@ -13,8 +13,9 @@ use std::sync::OnceLock;
 use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
-use super::child::{execute, last_errno, pointers};
+use super::child::pointers;
 use super::mounts::set_attributes;
+use super::raw::{execute, last_errno};
 
 const OWN: &CStr = c"/proc/self/exe";
 

@@ -292,7 +292,13 @@ fn the_same_watcher_overwrites_a_runner_without_protection() {
     assert_eq!(watched.line(), "init 30");
     // ETXTBSY: it is being executed.
     let seen = watched.caught(|node| {
-        enter(&victim, node, &["true"]).wait().unwrap();
+        let mut child = enter(&victim, node, &["true"]);
+        // It stops itself when its child is stopped.
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        until("the runner's end", || {
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT);
+            child.try_wait().unwrap().is_some()
+        });
     });
     assert_eq!(seen, "seen 26");
     let (late, _) = watched.stop();

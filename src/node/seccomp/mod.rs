@@ -78,6 +78,9 @@ pub fn seccomp_rules(capabilities: &[String]) -> Result<Vec<SyscallRule>, Error>
         match rule.verdict(capabilities) {
             profile::EPERM => {}
             Verdict::Do(action) => push(action, None),
+            // libseccomp compares whole arguments, so that this would be easy to get around; and the
+            // terminals of OCI runtimes are their own.
+            Verdict::Except { .. } => push(SyscallAction::Allow, None),
             Verdict::Without { arg, bits } => {
                 let arg = SyscallArg {
                     index: arg,
@@ -162,7 +165,7 @@ impl Filter {
             )
         };
         if done < 0 {
-            Err(super::child::last_errno())
+            Err(super::raw::last_errno())
         } else {
             Ok(())
         }
@@ -180,5 +183,5 @@ fn available() -> bool {
             ptr::null::<libc::sock_fprog>(),
         )
     };
-    done < 0 && super::child::last_errno() == rustix::io::Errno::FAULT
+    done < 0 && super::raw::last_errno() == rustix::io::Errno::FAULT
 }

@@ -1,9 +1,10 @@
 //! What a node's programs may ask the kernel for: Docker's default profile as data.
 //!
 //! Source: moby/profiles, `seccomp/default.json` as of July 2026 (Docker Engine 29), here ordered by
-//! subject. It differs in one thing: socketcall(2), by which 32-bit x86 programs could open the
-//! sockets that [`SOCKETS`] leaves out. Docker refuses those in its AppArmor profile, which a node has
-//! not, so there the whole call is refused.
+//! subject. It differs in two things. By socketcall(2) 32-bit x86 programs could open the sockets that
+//! [`SOCKETS`] leaves out; Docker refuses those in its AppArmor profile, which a node has not, so that
+//! call is refused. And a command of `nslab exec` may have the caller's own terminal, which nobody
+//! should type into ([`TYPING`]).
 
 use rustix::thread::CapabilitySet as Cap;
 
@@ -32,6 +33,9 @@ pub(super) enum Verdict {
         arg: u8,
         ranges: &'static [(u32, u32)],
     },
+    /// Allowed unless the lower half of argument number `arg`, all that the kernel looks at, is one
+    /// of the values; then EPERM.
+    Except { arg: u8, values: &'static [u32] },
     /// Allowed if argument number `arg` has none of the bits; else EPERM.
     Without { arg: u8, bits: u32 },
 }
@@ -53,6 +57,10 @@ const SOCKETS: &[(u32, u32)] = &[
     (39, 39),
     (41, 45),
 ];
+
+/// Requests of ioctl(2) that put words into the mouth of who sits at a terminal: `TIOCSTI` and
+/// `TIOCLINUX` (ioctl_tty(2), ioctl_console(2)).
+const TYPING: &[u32] = &[0x5412, 0x541c];
 
 /// Personalities (personality(2)): Linux and `PER_LINUX32`, each with and without `UNAME26`, and the
 /// question for the present one.
@@ -93,7 +101,7 @@ const fn with(capabilities: Cap, names: &'static str) -> Rule {
 pub(super) const PROFILE: &[Rule] = &[
     // Files: names, content, metadata. Permissions decide what they reach.
     always(
-        "open openat openat2 creat close close_range dup dup2 dup3 fcntl fcntl64 ioctl flock \
+        "open openat openat2 creat close close_range dup dup2 dup3 fcntl fcntl64 flock \
          read readv pread64 preadv preadv2 write writev pwrite64 pwritev pwritev2 lseek _llseek \
          sendfile sendfile64 copy_file_range splice tee vmsplice readahead cachestat \
          fadvise64 fadvise64_64 arm_fadvise64_64 fallocate truncate truncate64 ftruncate ftruncate64 \
@@ -178,6 +186,13 @@ pub(super) const PROFILE: &[Rule] = &[
          mq_open mq_unlink mq_notify mq_getsetattr mq_timedsend mq_timedsend_time64 \
          mq_timedreceive mq_timedreceive_time64",
         ALLOW,
+    ),
+    always(
+        "ioctl",
+        Verdict::Except {
+            arg: 1,
+            values: TYPING,
+        },
     ),
     always("socket", among(0, SOCKETS)),
     always("socketcall", ENOSYS),

@@ -152,6 +152,13 @@ impl Program {
                 }
                 self.search(&runs);
             }
+            Verdict::Except { arg, values } => {
+                self.push(LOAD, ARGS + 8 * u32::from(arg));
+                for &value in values {
+                    self.when(IF_EQUAL, value, |program| program.verdict(EPERM));
+                }
+                self.verdict(ALLOW);
+            }
             Verdict::Without { arg, bits } => {
                 self.push(LOAD, ARGS + 8 * u32::from(arg));
                 self.when(IF_BITS, bits, |program| program.verdict(EPERM));
