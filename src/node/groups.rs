@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountAttrFlags as Attr;
 use rustix::thread::ThreadNameSpaceType;
 
-use super::child::last_errno;
+use super::raw::last_errno;
 use super::rootfs::{MountOp, Need};
 use crate::kernel::cgroup;
 
