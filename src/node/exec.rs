@@ -17,7 +17,7 @@ use super::child::{Failure, Launch, Session, StartError, Step};
 use super::credentials::{
     INIT_CAPABILITIES, User, limit, limit_bounding, parse_capabilities, permitted,
 };
-use super::groups::Groups;
+use super::groups::{Groups, OomKills};
 use super::init::raise_open_files;
 use super::seccomp::Filter;
 use super::spawn::open_pidfd;
@@ -27,6 +27,9 @@ use super::{ExecError, Init, InitSpec, view};
 /// `argv[0]` that makes the nslab binary run [`exec`] on a JSON file: the tests' entry, which needs
 /// no supervisor.
 pub(super) const EXEC_ARGV0: &str = "nslab-exec";
+
+/// The code of a command that SIGKILL has ended.
+const KILLED: u8 = 128 + 9;
 
 /// Signals passed on to the command.
 const FORWARDED: [Signal; 6] = [
@@ -119,6 +122,20 @@ pub struct ExecOptions {
 /// exit with the code soon. It must have one thread only (setns(2)). The command is killed when
 /// this process dies.
 pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
+    // The node's own folders of groups have no name any more once this process is in the node.
+    let oom_kills = OomKills::watch(&target.cgroups);
+    let code = enter_and_run(target, options)?;
+    // Also what a shell says that had started the victim.
+    if code == KILLED && oom_kills.is_some_and(|kills| kills.any()) {
+        eprintln!(
+            "nslab: exec: killed by the memory limit of node {} (oom_kill)",
+            target.node
+        );
+    }
+    Ok(code)
+}
+
+fn enter_and_run(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     if target.version != Target::VERSION {
         return Err(ExecError::Version {
             node: target.node.clone(),
@@ -147,13 +164,12 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     // Before the namespace changes: after it, the caller's terminal has no name any more, and the
     // host's folders have none.
     let outer = Outer::find(options.tty);
-    let mut cgroups =
-        Groups::open(&target.cgroups).map_err(|(folder, source)| ExecError::Group {
-            folder,
-            node: target.node.clone(),
-            source,
-        })?;
-    cgroups.member = Some(enter(target)?);
+    let cgroups = Groups::open(&target.cgroups).map_err(|(folder, source)| ExecError::Group {
+        folder,
+        node: target.node.clone(),
+        source,
+    })?;
+    enter(target, cgroups.shown)?;
 
     let have = permitted().map_err(tried("read the capabilities"))?;
     let user = User::lookup(options.user.as_deref().unwrap_or(&target.user))?;
@@ -219,8 +235,9 @@ pub fn exec(target: &Target, options: &ExecOptions) -> Result<u8, ExecError> {
     }
 }
 
-/// Moves this process into the namespaces of the node; gives the init's pidfd.
-fn enter(target: &Target) -> Result<OwnedFd, ExecError> {
+/// Moves this process into the namespaces of the node, that of control groups if it has one. What was
+/// opened before can be joined from there all the same (since CVE-2021-4197: Linux 5.16, 5.10.111).
+fn enter(target: &Target, has_cgroups: bool) -> Result<(), ExecError> {
     let failed = |action, hint| {
         let node = target.node.clone();
         move |source: io::Error| ExecError::Enter {
@@ -245,8 +262,13 @@ fn enter(target: &Target) -> Result<OwnedFd, ExecError> {
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION;
-    match move_into_thread_name_spaces(init.as_fd(), all) {
-        Ok(()) => Ok(init),
+    let cgroups = if has_cgroups {
+        ThreadNameSpaceType::CONTROL_GROUP
+    } else {
+        ThreadNameSpaceType::empty()
+    };
+    match move_into_thread_name_spaces(init.as_fd(), all | cgroups) {
+        Ok(()) => Ok(()),
         Err(rustix::io::Errno::SRCH) => Err(gone()),
         Err(error) => Err(failed(
             "enter the namespaces",

@@ -5,13 +5,14 @@
 //! In version 2 a node has a cgroup namespace too: its group is the root of what it sees, and it is
 //! mounted at /sys/fs/cgroup, so that a JVM sizes its heap by the node's memory and not the machine's.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountAttrFlags as Attr;
-use rustix::thread::ThreadNameSpaceType;
 
 use super::raw::last_errno;
 use super::rootfs::{MountOp, Need};
@@ -22,9 +23,40 @@ use crate::kernel::cgroup;
 pub(super) struct Groups {
     entrances: Vec<OwnedFd>,
     /// Whether the node sees its group as a root of its own.
-    shown: bool,
-    /// A process that is in the node's cgroup namespace (pidfd), where there is one already.
-    pub(super) member: Option<OwnedFd>,
+    pub(super) shown: bool,
+}
+
+/// A count of the processes of a node that the kernel has killed for want of memory.
+#[derive(Debug)]
+pub(super) struct OomKills {
+    file: File,
+    before: u64,
+}
+
+impl OomKills {
+    /// Of a node with these groups, from now on; `None` if its memory is not limited.
+    pub(super) fn watch(folders: &[PathBuf]) -> Option<Self> {
+        let mut paths = folders
+            .iter()
+            .flat_map(|f| cgroup::OOM_FILES.map(|file| f.join(file)));
+        let file = paths.find_map(|path| File::open(path).ok())?;
+        let mut this = Self { file, before: 0 };
+        this.before = this.count();
+        Some(this)
+    }
+
+    /// Whether there has been one.
+    pub(super) fn any(&self) -> bool {
+        self.count() > self.before
+    }
+
+    fn count(&self) -> u64 {
+        let mut text = [0; 512];
+        // From the beginning each time, which makes the kernel write it anew.
+        let length = self.file.read_at(&mut text, 0).unwrap_or(0);
+        let text = String::from_utf8_lossy(&text[..length]);
+        cgroup::entry(&text, "oom_kill").unwrap_or(0)
+    }
 }
 
 impl Groups {
@@ -41,7 +73,6 @@ impl Groups {
         Ok(Self {
             entrances: folders.iter().map(open).collect::<Result<_, _>>()?,
             shown: are_shown(folders),
-            member: None,
         })
     }
 
@@ -51,17 +82,18 @@ impl Groups {
             // 0 is whoever writes it, whatever its number is in which namespace (cgroups(7)).
             rustix::io::write(group.as_fd(), b"0")?;
         }
-        // After joining: the root of a new namespace is the group that its maker is in.
-        match &self.member {
-            _ if !self.shown => Ok(()),
-            Some(member) => {
-                let kind = ThreadNameSpaceType::CONTROL_GROUP;
-                rustix::thread::move_into_thread_name_spaces(member.as_fd(), kind)
-            }
-            // SAFETY: libc::unshare(2) takes a number; namespaces are this process's own.
-            None if unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } < 0 => Err(last_errno()),
-            None => Ok(()),
+        Ok(())
+    }
+
+    /// [`join`](Self::join), by a node's first process: what it joins is from now on the root of what it
+    /// sees. Only makes system calls.
+    pub(super) fn found(&self) -> rustix::io::Result<()> {
+        self.join()?;
+        // SAFETY: libc::unshare(2) takes a number; namespaces are this process's own.
+        if self.shown && unsafe { libc::unshare(libc::CLONE_NEWCGROUP) } < 0 {
+            return Err(last_errno());
         }
+        Ok(())
     }
 }
 

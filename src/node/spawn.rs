@@ -178,18 +178,16 @@ pub fn spawn_with(
     }
     const { assert!(SPEC_FD == 3 && STATUS_FD == 4 && FIRST_FREE_FD == 5) };
 
-    let cgroups = Groups::open(&spec.cgroups).map_err(|(folder, source)| Error::Group {
-        folder,
-        node: spec.hostname.clone(),
-        source,
-    })?;
+    let cgroups = groups_of(spec)?;
     let mut failure: Option<(&'static str, rustix::io::Errno)> = None;
     let mut body = || {
         let done = || -> Result<(), (&'static str, rustix::io::Errno)> {
             let kill = Some(rustix::process::Signal::KILL);
             rustix::process::set_parent_process_death_signal(kill)
                 .map_err(|e| ("tie init to its parent", e))?;
-            cgroups.join().map_err(|e| ("join its control groups", e))?;
+            cgroups
+                .found()
+                .map_err(|e| ("join its control groups", e))?;
             let network = Some(LinkNameSpaceType::Network);
             rustix::thread::move_into_link_name_space(netns, network)
                 .map_err(|e| ("enter the network namespace", e))?;
@@ -241,6 +239,14 @@ pub fn spawn_with(
         pidfd,
         status: status.into(),
         output: output.into(),
+    })
+}
+
+fn groups_of(spec: &InitSpec) -> Result<Groups, Error> {
+    Groups::open(&spec.cgroups).map_err(|(folder, source)| Error::Group {
+        folder,
+        node: spec.hostname.clone(),
+        source,
     })
 }
 

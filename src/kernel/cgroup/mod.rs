@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::{clear, make, remove};
 pub use layout::{Lack, Layout, Place};
-pub use usage::Usage;
+pub use usage::{OOM_FILES, Usage, entry};
 
 /// Name of the folder that holds all that nslab makes.
 pub const TOP: &str = "nslab";

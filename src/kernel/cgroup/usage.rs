@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+/// The files that count kills for want of memory, in version 2 and 1, under `oom_kill`.
+pub const OOM_FILES: [&str; 2] = ["memory.events", "memory.oom_control"];
+
 /// How near to a limit usage is when nothing more fits: the biggest piece that the kernel kills for has
 /// 8 pages (`PAGE_ALLOC_COSTLY_ORDER`).
 const NEAR: u64 = 8 * 4096;
@@ -40,13 +43,12 @@ impl Usage {
             let mut texts = texts(folders, files);
             texts.find_map(|t| entry(&t, key))
         };
-        let memory_events = ["memory.events", "memory.oom_control"];
         Self {
             memory: number(&["memory.current", "memory.usage_in_bytes"]),
             pids: number(&["pids.current"]),
             cpu_us: entry(&["cpu.stat"], "usage_usec"),
             throttled: entry(&["cpu.stat"], "nr_throttled"),
-            oom_kills: entry(&memory_events, "oom_kill"),
+            oom_kills: entry(&OOM_FILES, "oom_kill"),
             over_memory: entry(&["memory.events"], "oom").or_else(|| failures(folders)),
             forks_refused: entry(&["pids.events"], "max"),
         }
@@ -79,7 +81,7 @@ fn texts(folders: &[PathBuf], files: &[&str]) -> impl Iterator<Item = String> {
 }
 
 /// A value of a flat keyed file.
-fn entry(text: &str, key: &str) -> Option<u64> {
+pub fn entry(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         line.strip_prefix(key)?
             .strip_prefix(' ')?
