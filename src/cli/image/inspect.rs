@@ -187,7 +187,7 @@ LAYER (TOP FIRST)    BLOB                       SIZE    UNPACKED  SHARED WITH
 sha256:aaaaaaaaaaaa  -                         100 B     missing  -
 sha256:bbbbbbbbbbbb  -                         100 B     missing  other
 ";
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7200);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(2);
         assert_eq!(text(&image, now), want);
     }
 }

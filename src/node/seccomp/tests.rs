@@ -309,7 +309,7 @@ fn programs_are_short() {
 fn the_numbers_are_libseccomps() {
     for (abi, calls) in abis() {
         let arch = abi.name.trim_start_matches("SCMP_ARCH_").to_lowercase();
-        let names: String = calls.values().map(|name| format!("{name}\n")).collect();
+        let names = calls.values().copied().collect::<Vec<_>>().join("\n");
         let mut resolver = std::process::Command::new("xargs")
             .args(["-n1", "scmp_sys_resolver", "-a", &arch])
             .stdin(std::process::Stdio::piped())
