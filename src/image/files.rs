@@ -19,9 +19,20 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// A lock that is held. Its end is said, not left to the last close(2): a child that another thread
+/// has just forked has a copy of the descriptor until it calls execve(2).
+#[derive(Debug)]
+pub(super) struct Lock(pub(super) File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
 /// Takes an exclusive flock(2) on `path`, which stays when it is released; `waits` is called once
 /// if another process has it. The kernel releases it however the process ends.
-pub(super) fn lock(path: &Path, waits: impl FnOnce()) -> Result<File, Error> {
+pub(super) fn lock(path: &Path, waits: impl FnOnce()) -> Result<Lock, Error> {
     if let Some(file) = try_lock(path)? {
         return Ok(file);
     }
@@ -30,17 +41,17 @@ pub(super) fn lock(path: &Path, waits: impl FnOnce()) -> Result<File, Error> {
         let file = open_lock(path)?;
         file.lock().on("lock", path)?;
         if has_name(&file, path) {
-            return Ok(file);
+            return Ok(Lock(file));
         }
     }
 }
 
 /// The same, unless another process has it.
-pub(super) fn try_lock(path: &Path) -> Result<Option<File>, Error> {
+pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, Error> {
     loop {
         let file = open_lock(path)?;
         match file.try_lock() {
-            Ok(()) if has_name(&file, path) => return Ok(Some(file)),
+            Ok(()) if has_name(&file, path) => return Ok(Some(Lock(file))),
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
             Err(fs::TryLockError::Error(e)) => return Err(e).on("lock", path),

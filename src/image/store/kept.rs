@@ -8,7 +8,7 @@
 //!
 //! `base.json` is written first, so there is no upper layer that nobody knows the image of.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub struct Kept {
     store: Store,
     folder: PathBuf,
     lab: String,
-    _lock: File,
+    _lock: files::Lock,
 }
 
 /// `base.json`.

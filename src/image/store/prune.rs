@@ -125,7 +125,7 @@ struct Pruner<'a> {
     /// What a dry run left although it would have taken it.
     gone: BTreeSet<PathBuf>,
     /// Locks of what was taken.
-    held: Vec<File>,
+    held: Vec<files::Lock>,
 }
 
 impl Pruner<'_> {
@@ -161,7 +161,7 @@ impl Pruner<'_> {
         match files::try_lock(lock)? {
             Some(lock) => self.held.push(lock),
             // Perhaps by ourselves: two things may have one lock.
-            None if self.held.iter().any(|mine| files::has_name(mine, lock)) => {}
+            None if self.held.iter().any(|mine| files::has_name(&mine.0, lock)) => {}
             None => {
                 self.done.busy.push(name.to_owned());
                 return Ok(false);
