@@ -447,7 +447,7 @@ mod tests {
             [
                 "a: limit memory 64 MiB, 20 tasks by control group nslab/x/a",
                 "b: limit 0.5 CPUs by control group nslab/x/b",
-                "a: start its main process",
+                "a: start its main process, `sleep 1`",
             ]
         );
     }
