@@ -20,6 +20,7 @@ mod error;
 mod export;
 mod files;
 mod hashcache;
+mod implied;
 pub mod layer;
 mod layout;
 mod pack;

@@ -5,6 +5,7 @@
 //! calling thread:                                               blocks -> sha256 -> files
 //! ```
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -17,6 +18,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::Progress;
 use super::ahead::{self, Ahead, Producer};
+use super::beneath::RelPath;
 use super::counted::Meter;
 use super::digest::{self, Hashed};
 use super::error::{Error, IoContext, LayerError};
@@ -28,7 +30,8 @@ use super::zstd::Frames;
 /// Bytes of the blob that are read at a time.
 const BUFFER: usize = 256 * 1024;
 
-/// Name of the file, next to a layer's folder, with the bytes of its files.
+/// Name of the file, next to a layer's folder, with what else is to be known of it: the bytes of its
+/// files on the first line, then its implied folders, each with a zero byte behind it.
 fn size_path(store: &Path, hex: &str) -> PathBuf {
     store.join("layers").join(format!("{hex}.size"))
 }
@@ -49,8 +52,68 @@ pub(super) fn forget_size(store: &Path, hex: &str) -> Result<(), Error> {
 
 /// The bytes of a layer's files, if the store has it.
 pub(super) fn known(store: &Path, hex: &str) -> Option<u64> {
-    let text = fs::read_to_string(size_path(store, hex)).ok()?;
-    is_layer(store, hex).then(|| text.trim().parse().ok())?
+    let note = fs::read(size_path(store, hex)).ok()?;
+    let line = note.split(|&b| b == b'\n').next()?;
+    let bytes = std::str::from_utf8(line).ok()?.trim().parse().ok()?;
+    is_layer(store, hex).then_some(bytes)
+}
+
+/// Folders that a layer of the store has something in and no entry for.
+pub(super) fn implied(store: &Path, hex: &str) -> HashSet<RelPath> {
+    let note = fs::read(size_path(store, hex)).unwrap_or_default();
+    let paths = note.splitn(2, |&b| b == b'\n').nth(1).unwrap_or_default();
+    let mut paths: Vec<_> = paths.split(|&b| b == 0).collect();
+    paths.pop();
+    let paths = paths.into_iter().map(RelPath::parse);
+    paths.filter_map(Result::ok).collect()
+}
+
+/// Makes a folder for a layer that the store does not have. Whoever calls has its lock.
+pub(super) fn begin(store: &Path, hex: &str) -> Result<PathBuf, Error> {
+    let folder = store.join("layers").join(hex);
+    let temp = store.join("layers").join(format!(".new-{hex}"));
+    // Without its size file the layer was being removed. By a rename: what has its name is whole.
+    let old = store.join("layers").join(format!(".old-{hex}"));
+    for left in [&temp, &old] {
+        files::remove_tree(left)?;
+    }
+    if fs::rename(&folder, &old).is_ok() {
+        files::remove_tree(&old)?;
+    }
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&temp)
+        .on("create folder", &temp)?;
+    Ok(temp)
+}
+
+/// Gives a layer its name if it was made, and removes what there is of it otherwise.
+pub(super) fn end(
+    store: &Path,
+    hex: &str,
+    temp: &Path,
+    made: Result<Applied, Error>,
+) -> Result<Applied, Error> {
+    let folder = store.join("layers").join(hex);
+    // Under a name that tells whose it is: a killed process leaves it.
+    let new = temp.with_extension("size");
+    let named = |applied: &Applied| {
+        let mut note = format!("{}\n", applied.bytes).into_bytes();
+        for path in &applied.implied {
+            note.extend_from_slice(path);
+            note.push(0);
+        }
+        let size = size_path(store, hex);
+        fs::write(&new, note).on("write", &new)?;
+        fs::rename(&new, &size).on("write", &size)?;
+        fs::rename(temp, &folder).on("move the layer to", &folder)
+    };
+    made.and_then(|applied| named(&applied).map(|()| applied))
+        .inspect_err(|_| {
+            // Often a full disk. What is in the way of tidying up was in the way before.
+            let _ = fs::remove_file(&new);
+            let _ = files::remove_tree(temp);
+        })
 }
 
 /// Unpacks a layer if the store does not have it, and returns the bytes of its files. It fails, with
@@ -78,43 +141,11 @@ pub(super) fn unpack(
     if let Some(bytes) = known(store, hex) {
         return Ok(bytes);
     }
-    let folder = store.join("layers").join(hex);
-    let temp = store.join("layers").join(format!(".new-{hex}"));
-    // Without its size file the layer was being removed. By a rename: what has its name is whole.
-    let old = store.join("layers").join(format!(".old-{hex}"));
-    for left in [&temp, &old] {
-        files::remove_tree(left)?;
-    }
-    if fs::rename(&folder, &old).is_ok() {
-        files::remove_tree(&old)?;
-    }
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(&temp)
-        .on("create folder", &temp)?;
-    let applied = match apply(layer, &temp, stop, progress) {
-        Ok(applied) => applied,
-        Err(e) => {
-            files::remove_tree(&temp)?;
-            return Err(e);
-        }
-    };
+    let temp = begin(store, hex)?;
+    let applied = end(store, hex, &temp, apply(layer, &temp, stop, progress))?;
     for line in &applied.skipped {
         progress(Progress::Log(format!("left out {line}")));
     }
-    // Under a name that tells whose it is: a killed process leaves it.
-    let new = temp.with_extension("size");
-    let named = || {
-        let size = size_path(store, hex);
-        fs::write(&new, applied.bytes.to_string()).on("write", &new)?;
-        fs::rename(&new, &size).on("write", &size)?;
-        fs::rename(&temp, &folder).on("move the layer to", &folder)
-    };
-    named().inspect_err(|_| {
-        // A full disk. What is in the way of tidying up was in the way before.
-        let _ = fs::remove_file(&new);
-        let _ = files::remove_tree(&temp);
-    })?;
     Ok(applied.bytes)
 }
 

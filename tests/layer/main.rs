@@ -5,9 +5,13 @@
 //! umoci and util-linux. What is missing fails a test; nothing is skipped.
 
 mod bounds;
+#[path = "../image/handmade.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod handmade;
 mod harmless;
 #[path = "hostile/mod.rs"]
 mod hostile;
+mod implied;
 mod kinds;
 mod model;
 mod property;

@@ -18,7 +18,7 @@ use crate::tree::{Tree, tree};
 use crate::{open_dir, own_mounts, require_root, tool};
 
 /// Layers as a node sees them.
-fn merged(layers: &[PathBuf]) -> Tree {
+pub fn merged(layers: &[PathBuf]) -> Tree {
     let layers = layers.to_vec();
     let thread = std::thread::spawn(move || {
         own_mounts();
@@ -248,7 +248,8 @@ fn a_distribution_with_layers_of_umocis_is_what_umoci_unpacks() {
     let theirs = unpacked(&image, &path("second"));
     let store = Store::open(&path("store")).expect("open a store");
     let ours = store.resolve(&image, &[], &mut |_| {}).expect("unpack");
-    assert_eq!(ours.layers.len(), 6);
+    // umoci's layers, and one more on top: those name folders without the ones above them.
+    assert_eq!(ours.layers.len(), 7);
     let ours = merged(&ours.layers);
     assert!(ours.len() > 1500, "only {} files", ours.len());
     let kinds = ours.values().fold(BTreeMap::new(), |mut kinds, node| {
@@ -256,21 +257,8 @@ fn a_distribution_with_layers_of_umocis_is_what_umoci_unpacks() {
         kinds
     });
     println!("{} files: {kinds:?}", ours.len());
-    // Folders that a layer has something in and does not mention: umoci leaves those of the layers below
-    // as they are, nslab unpacks each layer on its own.
     let differ = differences(&ours, &theirs);
-    let names: Vec<_> = differ
-        .iter()
-        .filter_map(|l| l.split_once(":/ 755 @0 |/"))
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(
-        names,
-        [".", "etc", "opt", "tmp", "usr", "usr/share", "var"],
-        "{}",
-        differ.join("\n")
-    );
-    assert_eq!(differ.len(), names.len(), "{}", differ.join("\n"));
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
     // The same layers in zstd.
     let zstd = path("zstd");
     let to = format!("oci:{}:v", zstd.display());

@@ -30,14 +30,14 @@ const MAX_SKIPPED: usize = 100;
 const HOSTS_OWN: [&[u8]; 2] = [b"security.selinux", b"system.nfs4_acl"];
 
 /// Why something could not be copied: what was tried, and the error.
-pub(super) type Failed = (&'static str, io::Error);
+pub(in crate::image) type Failed = (&'static str, io::Error);
 
 fn failed<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> Failed {
     move |e| (doing, e.into())
 }
 
 /// Makes a tree beneath a folder.
-pub(super) struct Copier {
+pub(in crate::image) struct Copier {
     to: Root,
     /// Whether owners are set and devices made.
     privileged: bool,
@@ -54,7 +54,7 @@ pub(super) struct Copier {
 }
 
 impl Copier {
-    pub(super) fn new(to: OwnedFd, privileged: bool) -> Self {
+    pub(in crate::image) fn new(to: OwnedFd, privileged: bool) -> Self {
         Self {
             to: Root::new(to),
             privileged,
@@ -67,7 +67,7 @@ impl Copier {
     }
 
     /// The root itself, as the uppermost layer has it.
-    pub(super) fn root(&mut self, from: BorrowedFd<'_>) -> Result<(), Failed> {
+    pub(in crate::image) fn root(&mut self, from: BorrowedFd<'_>) -> Result<(), Failed> {
         let stat = rustix::fs::fstat(from).map_err(failed("look at"))?;
         let to = self
             .to
@@ -80,7 +80,7 @@ impl Copier {
 
     /// One thing of the tree. `tell` is called with the bytes of files so far, and ends the copy by
     /// an error.
-    pub(super) fn item(
+    pub(in crate::image) fn item(
         &mut self,
         item: &Item<'_>,
         tell: &mut dyn FnMut(u64) -> io::Result<()>,
@@ -110,7 +110,7 @@ impl Copier {
     }
 
     /// Modes and times of folders, the deepest first.
-    pub(super) fn finish(&mut self) -> Result<(), (Failed, RelPath)> {
+    pub(in crate::image) fn finish(&mut self) -> Result<(), (Failed, RelPath)> {
         for (path, stat) in self.folders.iter().rev() {
             self.to
                 .folder_nofollow(path)
@@ -280,7 +280,7 @@ impl Copier {
 }
 
 /// A place in the tree as a path.
-pub(super) fn shown(path: &RelPath) -> PathBuf {
+pub(in crate::image) fn shown(path: &RelPath) -> PathBuf {
     path.parts().map(OsStr::from_bytes).collect()
 }
 

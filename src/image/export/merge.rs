@@ -15,11 +15,13 @@ use crate::image::beneath::{RelPath, Root};
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
 /// Something in the merged tree; all but the root.
-pub(super) struct Item<'a> {
+pub(in crate::image) struct Item<'a> {
     /// Its place.
     pub path: &'a RelPath,
     /// Number of the layer that it comes from, the uppermost is 0.
     pub layer: usize,
+    /// Of a folder, all layers that make it up, the uppermost first.
+    pub layers: &'a [usize],
     /// That layer's folder with it.
     pub folder: BorrowedFd<'a>,
     /// Its name there.
@@ -29,13 +31,13 @@ pub(super) struct Item<'a> {
 }
 
 impl Item<'_> {
-    pub(super) fn kind(&self) -> FileType {
+    pub(in crate::image) fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 }
 
 /// What was tried when a walk ended, and where.
-pub(super) type Failed = (&'static str, RelPath, Errno);
+pub(in crate::image) type Failed = (&'static str, RelPath, Errno);
 
 /// A folder still to be walked.
 struct Place {
@@ -57,7 +59,7 @@ struct Merged {
 
 /// Calls `visit` for everything in the tree that `layers` make, the uppermost first, each folder
 /// before what is in it.
-pub(super) fn walk<E: From<Failed>>(
+pub(in crate::image) fn walk<E: From<Failed>>(
     layers: &[Root],
     visit: &mut dyn FnMut(&Item<'_>) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -88,6 +90,7 @@ pub(super) fn walk<E: From<Failed>>(
             visit(&Item {
                 path: &path,
                 layer: merged.layer,
+                layers: &merged.folders,
                 folder,
                 name: &name,
                 stat: &merged.stat,
@@ -104,7 +107,7 @@ pub(super) fn walk<E: From<Failed>>(
 }
 
 /// Layers whose root shows: those down to the first opaque one.
-fn shown(layers: &[Root]) -> Result<Vec<usize>, Failed> {
+pub(in crate::image) fn shown(layers: &[Root]) -> Result<Vec<usize>, Failed> {
     let mut all = Vec::new();
     for (number, layer) in layers.iter().enumerate() {
         all.push(number);

@@ -9,8 +9,8 @@
 //! | `stage` | all or nothing |
 
 mod config;
-mod copy;
-mod merge;
+pub(super) mod copy;
+pub(super) mod merge;
 mod stage;
 
 use std::cell::Cell;

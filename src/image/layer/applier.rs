@@ -25,6 +25,8 @@ struct Folder {
     mode: u32,
     mtime: (i64, u32),
     default_acl: Option<Vec<u8>>,
+    /// Whether the layer has no entry for it, only something in it.
+    implied: bool,
 }
 
 impl Default for Folder {
@@ -35,6 +37,7 @@ impl Default for Folder {
             mode: 0o755,
             mtime: (0, 0),
             default_acl: None,
+            implied: true,
         }
     }
 }
@@ -243,6 +246,7 @@ impl Applier {
                 mode: entry.mode,
                 mtime: entry.mtime,
                 default_acl,
+                implied: false,
             },
         );
         Ok(())
@@ -331,9 +335,13 @@ impl Applier {
         self.special_metadata(parent.fd.as_fd(), name, entry)
     }
 
-    /// Modes and mtimes of folders, the deepest first; returns what was left out.
-    pub(super) fn finish(mut self) -> Result<Vec<String>, LayerError> {
+    /// Modes and mtimes of folders, the deepest first; returns the implied ones, and what was left out.
+    pub(super) fn finish(mut self) -> Result<(Vec<Vec<u8>>, Vec<String>), LayerError> {
+        let mut implied = Vec::new();
         for (path, folder) in std::mem::take(&mut self.folders).iter().rev() {
+            if folder.implied {
+                implied.push(path.as_bytes().to_vec());
+            }
             let failed = |doing| {
                 move |e: Errno| LayerError::Entry {
                     doing,
@@ -351,6 +359,6 @@ impl Applier {
                 .map_err(failed("set mode and mtime of"))?;
         }
         rustix::fs::syncfs(self.root.as_fd()).map_err(|e| LayerError::Read(e.into()))?;
-        Ok(self.skipped)
+        Ok((implied, self.skipped))
     }
 }

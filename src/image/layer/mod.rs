@@ -60,6 +60,8 @@ pub struct Applied {
     /// What was left out, and why: device nodes and attributes that only root can make (the first
     /// hundred).
     pub skipped: Vec<String>,
+    /// Folders that the layer has something in and no entry for, the deepest first; `""` is the root.
+    pub implied: Vec<Vec<u8>>,
 }
 
 /// Unpacks an uncompressed layer into `dest`, an empty folder. The stream is read to its very end,
@@ -83,10 +85,12 @@ pub fn apply(
     // there is more of it than any blocking factor explains).
     let rest = &mut reader.into_inner().take(16 << 20);
     io::copy(rest, &mut io::sink()).map_err(LayerError::Read)?;
+    let (implied, skipped) = applier.finish()?;
     Ok(Applied {
         entries: spent.entries,
         bytes: spent.bytes,
-        skipped: applier.finish()?,
+        skipped,
+        implied,
     })
 }
 

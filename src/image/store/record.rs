@@ -11,7 +11,7 @@ use super::lease::{Use, User, users_of};
 use crate::image::error::{Error, IoContext};
 use crate::image::several::unpack_all;
 use crate::image::unpack::{is_layer, known};
-use crate::image::{Image, Progress, RunConfig, digest, layout};
+use crate::image::{Image, Progress, RunConfig, digest, implied, layout};
 
 /// Version of the records' format; others are ignored and made anew.
 const RECORD: u32 = 1;
@@ -45,7 +45,8 @@ pub(super) struct Record {
     pub name: String,
     pub kind: String,
     pub digest: String,
-    /// Hexadecimal diff ids, the uppermost first, none twice.
+    /// Hexadecimal diff ids, the uppermost first, none twice; before them, where it takes one, the name of
+    /// the layer that `implied` makes.
     pub layers: Vec<String>,
     pub size: u64,
     pub unpacked: u64,
@@ -79,6 +80,13 @@ impl Store {
         // Before the first is unpacked: nobody sweeps it away until the record tells of it.
         self.hold(&contents.digest, &layers)?;
         let unpacked = unpack_all(&self.root, &contents.layers, progress)?;
+        if let Some(top) = implied::name(&self.root, &layers) {
+            let with = [std::slice::from_ref(&top), &layers].concat();
+            self.hold(&contents.digest, &with)?;
+            if implied::complete(&self.root, &top, &layers)? {
+                layers = with;
+            }
+        }
         let size = contents.layers.iter().map(|layer| layer.size).sum();
         let created = SystemTime::now()
             .duration_since(UNIX_EPOCH)
