@@ -24,6 +24,8 @@ mod export_fails;
 mod export_runs;
 #[path = "image/handmade.rs"]
 mod handmade;
+#[path = "common/install.rs"]
+mod install;
 #[path = "image/killed.rs"]
 mod killed;
 #[path = "image/layouts.rs"]
@@ -57,6 +59,7 @@ mod tree;
 #[path = "image/unpacking.rs"]
 mod unpacking;
 
+use install::install;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -148,7 +151,9 @@ fn open_dir() -> tempfile::TempDir {
 
 fn copy_program(to: &Path) -> PathBuf {
     let program = to.join("image-test");
-    fs::copy("/proc/self/exe", &program).expect("copy the test program");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    install(
+        &std::env::current_exe().expect("find the test program"),
+        &program,
+    );
     program
 }

@@ -3,6 +3,9 @@
 #[path = "node/harness.rs"]
 mod harness;
 
+#[path = "common/install.rs"]
+mod install;
+
 #[path = "node/rooms.rs"]
 mod rooms;
 

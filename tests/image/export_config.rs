@@ -2,13 +2,13 @@
 //! root.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::export::{Case, config, umoci};
+use crate::install::install;
 use crate::open_dir;
 use crate::served::refused;
 use crate::tarball::{Head, Tarball, head};
@@ -184,8 +184,7 @@ fn config_json_has_what_nodes_have() {
 pub fn as_nobody(dir: &Path, words: &[&str]) -> Command {
     let program = dir.join("nslab");
     if !program.exists() {
-        fs::copy(env!("CARGO_BIN_EXE_nslab"), &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        install(Path::new(env!("CARGO_BIN_EXE_nslab")), &program);
         let home = dir.join("home");
         fs::create_dir(&home).unwrap();
         std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();

@@ -196,18 +196,19 @@ fn an_ordinary_user_runs_what_they_exported() {
 /// In namespaces of its own: `$1` is the bundle, `$2` a folder for runc and for what it says.
 const SERVE: &str = r#"
 set -eu
+bundle=$1 dir=$2
 mount -t cgroup2 none /sys/fs/cgroup
-runc --root "$2/state" run --bundle "$1" nslab-test-tomcat > "$2/log" 2>&1 &
-pid() { runc --root "$2/state" state nslab-test-tomcat 2>/dev/null | jq -e 'select(.status == "running").pid'; }
+runc --root "$dir/state" run --bundle "$bundle" nslab-test-tomcat > "$dir/log" 2>&1 &
+pid() { runc --root "$dir/state" state nslab-test-tomcat 2>/dev/null | jq -e 'select(.status == "running").pid'; }
 n=0
-until p=$(pid) && [ -n "$p" ] && nsenter -t "$p" -n curl -sf -o "$2/page" -L http://127.0.0.1:8080/thredds; do
+until p=$(pid) && [ -n "$p" ] && nsenter -t "$p" -n curl -sf -o "$dir/page" -L http://127.0.0.1:8080/thredds; do
   n=$((n + 1))
-  if [ $n = 600 ]; then cat "$2/log"; exit 1; fi
+  if [ $n = 600 ]; then cat "$dir/log"; exit 1; fi
   sleep 0.1
 done
-cat "$2/page"
+cat "$dir/page"
 nsenter -t "$p" -n ip -o link | cut -d: -f2
-runc --root "$2/state" delete --force nslab-test-tomcat
+runc --root "$dir/state" delete --force nslab-test-tomcat
 "#;
 
 /// Exports the Tomcat image that `store` has, and has runc run it until it answers.

@@ -88,7 +88,7 @@ fn names_and_attributes_count_too() {
     let dir = open_dir();
     let tar = Tarball::default();
     let tar = tar
-        .pax(&[("linkpath", &[b'a'; (1 << 20) - 20])])
+        .pax(&[("linkpath", &vec![b'a'; (1 << 20) - 20])])
         .file("f", "");
     let endless = Again { unit: tar.0, at: 0 };
     let dest = File::open(dir.path()).expect("open the target").into();

@@ -12,6 +12,8 @@ mod harmless;
 #[path = "hostile/mod.rs"]
 mod hostile;
 mod implied;
+#[path = "../common/install.rs"]
+mod install;
 mod kinds;
 mod model;
 mod property;
@@ -21,6 +23,7 @@ mod tarball;
 mod tree;
 mod umoci;
 
+use install::install;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -46,8 +49,10 @@ fn unpack_into(tar: &[u8], to: &Path, root: bool, limits: Limits) -> Result<Appl
 
 fn copy_program(to: &Path) -> PathBuf {
     let program = to.join("layer-test");
-    fs::copy("/proc/self/exe", &program).expect("copy the test program");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("make it executable");
+    install(
+        &std::env::current_exe().expect("find the test program"),
+        &program,
+    );
     program
 }
 

@@ -310,7 +310,7 @@ impl Image {
             .path("base")
             .join(to.strip_prefix("/").expect("an absolute path"));
         fs::create_dir_all(to.parent().expect("a parent")).expect("a folder");
-        fs::copy(from, to).expect("a copy");
+        super::install::install(from, &to);
     }
 
     pub fn rootfs(&self) -> Rootfs {

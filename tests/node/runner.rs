@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use nslab::node::{InitEvent, InitSpec, Process, RestartPolicy};
 
 use super::harness::{Image, NSLAB, Node, options, plain, run, until};
+use super::install::install;
 
 /// A library that every program of the image loads. In the runner it opens the runner's binary and
 /// leaves a shell behind that overwrites it as soon as nobody executes it.
@@ -48,7 +49,7 @@ impl Victim {
     fn new(of: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("victim");
-        fs::copy(of, &path).unwrap();
+        install(Path::new(of), &path);
         let before = fs::read(&path).unwrap();
         Self {
             _folder: folder,

@@ -100,7 +100,8 @@ impl Store {
     /// Locks that nobody has. Inside the gate others may still open one; they look whether it has
     /// its name when they have locked it.
     fn locks(&self) -> Result<(), Error> {
-        for path in files_in(&self.root.join("locks")) {
+        // Also those whose name begins with a dot: a killed process' temporary files had a lock asked for.
+        for path in entries(&self.root.join("locks")) {
             if !path.ends_with(GATE) && files::try_lock(&path)?.is_some() {
                 fs::remove_file(&path).on("remove", &path)?;
             }
