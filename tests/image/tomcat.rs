@@ -60,7 +60,8 @@ fn answers(image: &Image) {
     let said = with_tomcat(
         image,
         "128m",
-        "-Xlog:class+load=info:file=/tmp/classes",
+        // Its own log manager, or the shutdown of java.util.logging races with what is said while stopping.
+        "-Xlog:class+load=info:file=/tmp/classes -Djava.util.logging.manager=org.apache.juli.ClassLoaderLogManager",
         r#"
         curl -s -L -D - -o "$2/page" -H 'Host: VIP:8080' --interface 172.28.128.3 \
           -w 'connects %{num_connects}\n' http://172.28.128.3:8080/thredds

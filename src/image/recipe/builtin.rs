@@ -76,6 +76,7 @@ pub(super) const PARTS: &[Folder] = &[
         "tomcat",
         embed!("images/lib/tomcat":
             "conf/catalina.properties" false,
+            "conf/context.xml" false,
             "conf/server.xml" false,
             "java/nslab/Realserver.java" false,
             "run" true,
