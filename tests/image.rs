@@ -11,6 +11,8 @@ mod archives;
 mod bases;
 #[path = "image/broken.rs"]
 mod broken;
+#[path = "common/command.rs"]
+mod command;
 mod common;
 #[path = "image/crowd.rs"]
 mod crowd;
@@ -59,9 +61,8 @@ mod tree;
 #[path = "image/unpacking.rs"]
 mod unpacking;
 
+use command::{open_dir, require_root, tool};
 use install::install;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -114,39 +115,6 @@ fn line_of(output: &Output, word: &str) -> String {
         })
         .trim()
         .to_owned()
-}
-
-fn require_root() {
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "this test needs root: sudo -E cargo test --test image"
-    );
-}
-
-/// Runs a tool that must succeed, and returns what it printed.
-fn tool(command: &mut Command) -> String {
-    let name = command.get_program().to_owned();
-    let output = command.output().unwrap_or_else(|e| {
-        panic!(
-            "{} does not run ({e}); install the test's packages",
-            name.display()
-        )
-    });
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{text}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
-/// A folder that every user may enter, unlike cargo's or root's home.
-fn open_dir() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("make a temporary folder");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("open it up");
-    dir
 }
 
 fn copy_program(to: &Path) -> PathBuf {

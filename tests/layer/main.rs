@@ -5,6 +5,8 @@
 //! umoci and util-linux. What is missing fails a test; nothing is skipped.
 
 mod bounds;
+#[path = "../common/command.rs"]
+mod command;
 #[path = "../image/handmade.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod handmade;
@@ -23,11 +25,10 @@ mod tarball;
 mod tree;
 mod umoci;
 
+use command::{open_dir, require_root, tool};
 use install::install;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -61,39 +62,6 @@ fn xattr(path: &Path, key: &str) -> Option<Vec<u8>> {
     let n = rustix::fs::lgetxattr(path, key, &mut value[..]).ok()?;
     value.truncate(n);
     Some(value)
-}
-
-fn require_root() {
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "this test needs root: sudo -E cargo test --test layer"
-    );
-}
-
-/// Runs a tool that must succeed, and returns what it printed.
-fn tool(command: &mut Command) -> String {
-    let name = command.get_program().to_owned();
-    let output = command.output().unwrap_or_else(|e| {
-        panic!(
-            "{} does not run ({e}); install the test's packages",
-            name.display()
-        )
-    });
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{text}\n{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    text
-}
-
-/// A folder that every user may enter, unlike cargo's or root's home.
-fn open_dir() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().expect("make a temporary folder");
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("open it up");
-    dir
 }
 
 /// Runs something with a folder in memory (syncing a disk thousands of times would take minutes), on
