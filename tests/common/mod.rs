@@ -58,6 +58,10 @@ impl Bench {
             .env_remove("SUDO_GID")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
+        // Images that a test makes go into a store of the test's own: the machine's keeps nothing of them.
+        if self.path("images").is_dir() {
+            command.env("NSLAB_STORE", self.path("store"));
+        }
         command
     }
 
