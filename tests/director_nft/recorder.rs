@@ -109,9 +109,14 @@ impl Recorder {
     }
 
     pub fn stop(mut self, mark: impl Fn()) -> Vec<Frame> {
-        mark();
         let is_end = |f: &Frame| f.0.ends_with(END);
+        let mut looks = 0_u32;
         wait_for("the end of the recording", || {
+            // Again after two seconds each time: a frame may get lost.
+            if looks.is_multiple_of(80) {
+                mark();
+            }
+            looks += 1;
             self.frames().iter().any(is_end)
         });
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT).unwrap();
